@@ -1,0 +1,45 @@
+"""PyTorch's programming model on XLA. `import funtorch as torch`."""
+
+from __future__ import annotations
+
+import sys as _sys
+from types import ModuleType as _ModuleType
+
+from funtorch import autograd, dtypes, ops
+from funtorch import methods as _methods
+from funtorch._surface import bind as _bind
+from funtorch.autograd import engine as _engine
+from funtorch.device import device, set_default_device
+from funtorch.dtypes import dtype, get_default_dtype, promote_types, set_default_dtype
+from funtorch.grad_mode import (
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    is_inference_mode_enabled,
+    no_grad,
+    set_grad_enabled,
+)
+from funtorch.ops import memory as _memory
+from funtorch.size import Size
+from funtorch.tensor import Tensor
+
+for _name, _dtype in dtypes.iter_dtypes().items():
+    globals()[_name] = _dtype
+
+for _name, _format in _memory.FORMATS.items():
+    globals()[_name] = _format
+
+memory_format = _memory.memory_format
+strided = _methods.strided
+layout = _methods.Layout
+_engine._cast_op.append(_memory._cast)
+
+special = _ModuleType("funtorch.special")
+linalg = _ModuleType("funtorch.linalg")
+fft = _ModuleType("funtorch.fft")
+for _space in (special, linalg, fft):
+    _sys.modules[_space.__name__] = _space
+
+_bind({"torch": _sys.modules[__name__], "special": special, "linalg": linalg, "fft": fft})
+
+__version__ = "2.13.0+funtorch0.1.0"

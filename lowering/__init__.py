@@ -1,0 +1,46 @@
+"""What a compiler person sees: recorded graphs, their lowering to pure JAX functions, execution."""
+
+if __name__ == "lowering":
+    raise ImportError("import this package as funtorch.lowering: its bare name would be a second copy")
+
+from funtorch.lowering.aval import META, Aval, aval_of
+from funtorch.lowering.backward import (
+    residual_instance,
+    residual_vjp_instance,
+    vjp_instance,
+)
+from funtorch.lowering.capture import Captured, capture
+from funtorch.lowering.compile import cache
+from funtorch.lowering.execute import OutOfMemoryError
+from funtorch.lowering.op import Instance, Op, instance, platform
+from funtorch.lowering.record import flush, record
+from funtorch.lowering.scoping import scope, within
+from funtorch.lowering.settings import execution_mode, settings
+from funtorch.lowering.stats import stats
+from funtorch.lowering.value import Value, constant
+
+__all__ = [
+    "META",
+    "Aval",
+    "Captured",
+    "Instance",
+    "Op",
+    "OutOfMemoryError",
+    "Value",
+    "aval_of",
+    "cache",
+    "capture",
+    "constant",
+    "execution_mode",
+    "flush",
+    "instance",
+    "platform",
+    "record",
+    "residual_instance",
+    "residual_vjp_instance",
+    "scope",
+    "settings",
+    "stats",
+    "vjp_instance",
+    "within",
+]

@@ -1,0 +1,221 @@
+"""Binding: the only place where declarations become functions, methods, in-place and out= forms."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from funtorch import dtypes
+from funtorch.grad_mode import mode
+from funtorch.methods import METHODS
+from funtorch.ops import creation
+from funtorch.ops._declare import TABLE, Declaration
+from funtorch.ops.memory import convert
+from funtorch.tensor import Tensor, copy_window, dtype_of, size_of
+from funtorch.views import adopt, check_writable
+
+Spaces = dict[str, ModuleType]
+
+REFLECTED = {
+    "__add__": "add", "__sub__": "sub", "__mul__": "mul", "__truediv__": "true_divide",
+    "__floordiv__": "floor_divide", "__mod__": "remainder", "__pow__": "pow",
+    "__matmul__": "matmul", "__and__": "bitwise_and", "__or__": "bitwise_or",
+    "__xor__": "bitwise_xor", "__lshift__": "bitwise_left_shift",
+    "__rshift__": "bitwise_right_shift",
+}
+COMPARED = {"__eq__": "eq", "__ne__": "ne", "__lt__": "lt", "__le__": "le", "__gt__": "gt",
+            "__ge__": "ge"}
+UNARY = {"__neg__": "neg", "__pos__": "positive", "__abs__": "abs", "__invert__": "bitwise_not"}
+
+
+def write_out(result: Any, out: Any) -> Any:
+    """Write a result to `out=`, resizing it if it has another shape."""
+    if isinstance(out, tuple | list):
+        return type(result)(*[write_out(r, o) for r, o in zip(result, out, strict=True)]) if (
+            hasattr(result, "_fields")) else tuple(
+            write_out(r, o) for r, o in zip(result, out, strict=True))
+    if not isinstance(out, Tensor):
+        raise TypeError(f"argument 'out' must be Tensor, not {type(out).__name__}")
+    if mode.enabled and (out._requires or result._requires):
+        raise RuntimeError(
+            "functions with out=... arguments don't support automatic differentiation, but one "
+            "of the arguments requires grad."
+        )
+    if not dtypes.can_cast(dtype_of(result), dtype_of(out)):
+        raise RuntimeError(
+            f"result type {_type_word(result)} can't be cast to the desired output type "
+            f"{_type_word(out)}"
+        )
+    if out._value.aval.place is not result._value.aval.place:
+        raise RuntimeError(
+            f"Expected out tensor to be on {result.device}, but it is on {out.device}"
+        )
+    value = convert(result, dtype_of(out), None)
+    if size_of(out) != size_of(value):
+        if out.numel():
+            warnings.warn(
+                f"An output with one or more elements was resized since it had shape "
+                f"{list(size_of(out))}, which does not match the required output shape "
+                f"{list(size_of(value))}.",
+                UserWarning,
+                stacklevel=3,
+            )
+        copy_window(out, value.clone())
+        return out
+    return adopt(out, value)
+
+
+creation.write_out.append(write_out)
+
+
+def _type_word(tensor: Tensor) -> str:
+    return METHODS["type"](tensor).rsplit(".", 1)[-1].removesuffix("Tensor")
+
+
+def with_out(declaration: Declaration) -> Callable[..., Any]:
+    """The function form: the facade, and `out=`."""
+    facade = declaration.facade
+
+    @functools.wraps(facade)
+    def function(*args: Any, **kwargs: Any) -> Any:
+        if kwargs and "out" in kwargs:
+            out = kwargs.pop("out")
+            result = facade(*args, **kwargs)
+            return result if out is None else write_out(result, out)
+        return facade(*args, **kwargs)
+
+    return function
+
+
+def in_place(declaration: Declaration) -> Callable[..., Any]:
+    """The form that overwrites its first argument."""
+    facade = declaration.facade
+    name = f"{declaration.name}_"
+
+    @functools.wraps(facade)
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        check_writable(self)
+        result = facade(self, *args, **kwargs)
+        if size_of(result) != size_of(self):
+            raise RuntimeError(
+                f"output with shape {list(size_of(self))} doesn't match the broadcast shape "
+                f"{list(size_of(result))}"
+            )
+        kind = dtype_of(self)
+        if dtype_of(result) is not kind:
+            if not dtypes.can_cast(dtype_of(result), kind):
+                raise RuntimeError(
+                    f"result type {_type_word(result)} can't be cast to the desired output type "
+                    f"{_type_word(self)}"
+                )
+            result = convert(result, kind, None)
+        return adopt(self, result)
+
+    method.__name__ = method.__qualname__ = name
+    return method
+
+
+def _binary(name: str) -> Callable[..., Any]:
+    facade = TABLE[name].facade
+
+    def operator(self: Tensor, other: Any) -> Any:
+        try:
+            return facade(self, other)
+        except TypeError:
+            if _foreign(other):
+                return NotImplemented
+            raise
+
+    return operator
+
+
+def _reflected(name: str) -> Callable[..., Any]:
+    facade = TABLE[name].facade
+
+    def operator(self: Tensor, other: Any) -> Any:
+        if _foreign(other):
+            return NotImplemented
+        if not isinstance(other, Tensor):
+            kind = dtypes.of_scalar(other)
+            own = dtype_of(self)
+            # A number on the left counts as a number still: as a 0-d tensor of a type that
+            # promotes as the number would.
+            fitting = own if own.category >= kind.category else kind
+            other = creation.full((), other, dtype=fitting, device=self.device)
+        return facade(other, self)
+
+    return operator
+
+
+def _foreign(other: Any) -> bool:
+    return not isinstance(other, Tensor | bool | int | float | complex) and not hasattr(
+        other, "dtype"
+    )
+
+
+def _compared(name: str) -> Callable[..., Any]:
+    facade = TABLE[name].facade
+
+    def operator(self: Tensor, other: Any) -> Any:
+        if other is None or _foreign(other):
+            return NotImplemented
+        return facade(self, other)
+
+    return operator
+
+
+def bind_operators() -> None:
+    """`+`, `+=`, `==`, `-x` and their kin."""
+    for dunder, name in REFLECTED.items():
+        if name not in TABLE:
+            continue
+        bare = dunder.strip("_")
+        setattr(Tensor, dunder, _binary(name))
+        setattr(Tensor, f"__r{bare}__", _reflected(name))
+        if name != "matmul":
+            setattr(Tensor, f"__i{bare}__", in_place(TABLE[name]))
+    for dunder, name in COMPARED.items():
+        if name in TABLE:
+            setattr(Tensor, dunder, _compared(name))
+    for dunder, name in UNARY.items():
+        if name in TABLE:
+            setattr(Tensor, dunder, TABLE[name].facade)
+
+
+def _bind(declaration: Declaration, name: str, spaces: Spaces) -> None:
+    forms = declaration.forms
+    function = with_out(declaration)
+    for form, space in (("function", "torch"), ("functional", "functional"),
+                        ("special", "special"), ("linalg", "linalg"), ("fft", "fft")):
+        if form in forms and space in spaces:
+            bare = name.removeprefix(f"{space}_") if space in ("linalg", "fft") else name
+            setattr(spaces[space], bare, function)
+    if "method" in forms:
+        setattr(Tensor, name, declaration.facade)
+    if "inplace" in forms:
+        changed = in_place(declaration)
+        setattr(Tensor, f"{name}_", changed)
+        if "function" in forms:
+            setattr(spaces["torch"], f"{name}_", changed)
+        if "functional" in forms and "functional" in spaces:
+            setattr(spaces["functional"], f"{name}_", changed)
+
+
+def bind(spaces: Spaces) -> None:
+    """Bind the whole table: functions into the modules, methods into Tensor."""
+    for declaration in TABLE.values():
+        _bind(declaration, declaration.name, spaces)
+        for alias in declaration.aliases:
+            space, _, bare = alias.rpartition(".")
+            if not space:
+                _bind(declaration, bare, spaces)
+            elif space == "Tensor":
+                setattr(Tensor, bare, declaration.facade)
+            elif space in spaces:
+                setattr(spaces[space], bare, with_out(declaration))
+    for name, made in METHODS.items():
+        setattr(Tensor, name, made)
+    bind_operators()

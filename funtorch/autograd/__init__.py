@@ -1,0 +1,189 @@
+"""Automatic differentiation: `torch.autograd`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from funtorch.anomaly import (
+    detect_anomaly,
+    is_anomaly_check_nan_enabled,
+    is_anomaly_enabled,
+    set_detect_anomaly,
+)
+from funtorch.autograd import engine
+from funtorch.device import device_of
+from funtorch.grad_mode import (
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    is_inference_mode_enabled,
+    no_grad,
+    set_grad_enabled,
+)
+from funtorch.tape import gradient_edge
+from funtorch.tensor import Tensor, dtype_of, from_host, size_of
+
+__all__ = [
+    "backward",
+    "detect_anomaly",
+    "enable_grad",
+    "grad",
+    "inference_mode",
+    "is_anomaly_check_nan_enabled",
+    "is_anomaly_enabled",
+    "is_grad_enabled",
+    "is_inference_mode_enabled",
+    "no_grad",
+    "set_detect_anomaly",
+    "set_grad_enabled",
+]
+
+
+def _as_tuple(given: Any) -> tuple[Any, ...]:
+    return tuple(given) if isinstance(given, Sequence) else (given,)
+
+
+def _root(tensor: Tensor) -> Any:
+    edge = gradient_edge(tensor)
+    if edge is None:
+        raise RuntimeError(
+            "element 0 of tensors does not require grad and does not have a grad_fn"
+        )
+    return edge
+
+
+def _initial_gradients(tensors: Sequence[Tensor], given: Any) -> list[Tensor]:
+    given = (None,) * len(tensors) if given is None else _as_tuple(given)
+    if len(given) != len(tensors):
+        raise RuntimeError(f"got {len(tensors)} tensors and {len(given)} gradients")
+    return [_initial_gradient(t, g) for t, g in zip(tensors, given, strict=True)]
+
+
+def _initial_gradient(tensor: Tensor, grad: Tensor | None) -> Tensor:
+    if grad is None:
+        if int(np.prod(size_of(tensor))) != 1:
+            raise RuntimeError("grad can be implicitly created only for scalar outputs")
+        if not dtype_of(tensor).is_floating_point:
+            raise RuntimeError(
+                "grad can be implicitly created only for real scalar outputs but got "
+                f"{dtype_of(tensor)!r}"
+            )
+        place = tensor._value.aval.place
+        return _one(size_of(tensor), dtype_of(tensor).numpy, place)
+    if not isinstance(grad, Tensor):
+        raise TypeError(
+            f"gradients can be either Tensors or None, but got {type(grad).__name__}"
+        )
+    if size_of(grad) != size_of(tensor):
+        raise RuntimeError(
+            f"Mismatch in shape: grad_output[0] has a shape of {grad.shape} and output[0] has a "
+            f"shape of {tensor.shape}."
+        )
+    if dtype_of(grad).is_complex != dtype_of(tensor).is_complex:
+        raise RuntimeError(
+            "For complex Tensors, both grad_output and output are required to have the same "
+            f"dtype. Mismatch in dtype: grad_output[0] has a dtype of {grad.dtype} and output[0] "
+            f"has a dtype of {tensor.dtype}."
+        )
+    return grad
+
+
+_ones: dict[Any, Tensor] = {}
+
+
+def _one(shape: tuple[int, ...], dtype: Any, place: Any) -> Tensor:
+    key = (shape, dtype, place)
+    found = _ones.get(key)
+    if found is None:
+        made = from_host(np.ones(shape, dtype), device=device_of(place))
+        made._value.pinned = True
+        found = _ones[key] = made
+    return found
+
+
+def backward(
+    tensors: Any,
+    grad_tensors: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    grad_variables: Any = None,
+    inputs: Any = None,
+) -> None:
+    """Accumulate the gradients of `tensors` with respect to the leaves into their `.grad`.
+
+    grad_tensors: gradients of the tensors, needed where these are no scalars. inputs: only these
+    leaves (or inner tensors) receive gradients.
+    """
+    roots = _as_tuple(tensors)
+    if grad_tensors is None:
+        grad_tensors = grad_variables
+    if inputs is not None and len(_as_tuple(inputs)) == 0:
+        raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
+    grads = _initial_gradients(roots, grad_tensors)
+    edges = None
+    wanted: tuple[Tensor, ...] = ()
+    if inputs is not None:
+        wanted = _as_tuple(inputs)
+        edges = [_input_edge(t) for t in wanted]
+    keep = create_graph if retain_graph is None else retain_graph
+    found = engine.run(
+        [_root(t) for t in roots], grads, keep=keep, create_graph=create_graph, inputs=edges
+    )
+    for tensor, grad_ in zip(wanted, found, strict=True) if edges is not None else ():
+        if tensor._node is not None and grad_ is not None:
+            tensor._grad = grad_ if tensor._grad is None else tensor._grad + grad_
+
+
+def _input_edge(tensor: Tensor) -> Any:
+    edge = gradient_edge(tensor)
+    if edge is None:
+        raise RuntimeError("One of the differentiated Tensors does not require grad")
+    return edge
+
+
+def grad(
+    outputs: Any,
+    inputs: Any,
+    grad_outputs: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    only_inputs: bool = True,
+    allow_unused: bool | None = None,
+    is_grads_batched: bool = False,
+    materialize_grads: bool = False,
+) -> tuple[Tensor | None, ...]:
+    """The gradients of `outputs` with respect to `inputs`; nothing is accumulated."""
+    roots, wanted = _as_tuple(outputs), _as_tuple(inputs)
+    if allow_unused is False and materialize_grads:
+        raise ValueError(
+            "Expected allow_unused to be True or not passed when materialize_grads=True"
+        )
+    if is_grads_batched:
+        raise NotImplementedError(
+            "autograd.grad(is_grads_batched=True): use func.vmap over func.vjp instead"
+        )
+    grads = _initial_gradients(roots, grad_outputs)
+    keep = create_graph if retain_graph is None else retain_graph
+    edges = [_input_edge(t) for t in wanted]
+    found = engine.run(
+        [_root(t) for t in roots],
+        grads,
+        keep=keep,
+        create_graph=create_graph,
+        inputs=edges,
+        accumulate=False,
+    )
+    if materialize_grads:
+        return tuple(
+            g if g is not None else t.new_zeros(size_of(t))
+            for g, t in zip(found, wanted, strict=True)
+        )
+    if not allow_unused and any(g is None for g in found):
+        raise RuntimeError(
+            "One of the differentiated Tensors appears to not have been used in the graph. Set "
+            "allow_unused=True if this is the desired behavior."
+        )
+    return tuple(found)

@@ -1,0 +1,338 @@
+"""The backward pass: walks the tape and records one gradient op per node.
+
+Nothing is executed here. Gradients are recorded ops like the forward pass, so hooks, accumulation and
+whatever comes after land in the same program. With `create_graph` they are taped too.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from typing import Any
+
+from funtorch.anomaly import check_gradients, forward_origin
+from funtorch.dispatch import OpInfo, read, record_taped
+from funtorch.grad_mode import mode
+from funtorch.lowering import record, residual_vjp_instance, vjp_instance, within
+from funtorch.tape import AccumulateGrad, Node, OpNode
+from funtorch.tensor import Tensor, wrap
+
+Grads = list[Tensor | None]
+
+
+class Task:
+    """One backward pass: which nodes wait for what, and what is wanted."""
+
+    def __init__(self, roots: Sequence[tuple[Node, int]], keep: bool) -> None:
+        self.keep = keep
+        self.pending: dict[Node, list[Tensor | None]] = {}
+        self.waiting = _dependencies([node for node, _ in roots])
+        self.captures: dict[tuple[Node, int], Tensor | None] = {}
+        self.captured_nodes: set[Node] = set()
+        self.needed: set[Node] | None = None
+
+    def capture(self, edges: Sequence[tuple[Node, int]], roots: Sequence[Node]) -> None:
+        """Collect the gradients that arrive at `edges` instead of accumulating leaves."""
+        self.captures = dict.fromkeys(edges)
+        self.captured_nodes = {node for node, _ in edges}
+        self.needed = _leading_to(roots, self.captured_nodes)
+
+
+def _dependencies(roots: Sequence[Node]) -> dict[Node, int]:
+    """How many edges lead to each node reachable from the roots."""
+    count: dict[Node, int] = dict.fromkeys(roots, 0)
+    stack = list(dict.fromkeys(roots))
+    while stack:
+        node = stack.pop()
+        for edge in node.edges:
+            if edge is not None:
+                if edge[0] not in count:
+                    count[edge[0]] = 0
+                    stack.append(edge[0])
+                count[edge[0]] += 1
+    return count
+
+
+def _leading_to(roots: Sequence[Node], targets: set[Node]) -> set[Node]:
+    """Nodes from which a target can be reached (targets too)."""
+    order: list[Node] = []
+    seen: set[Node] = set()
+    stack: list[tuple[Node, bool]] = [(root, False) for root in roots]
+    while stack:
+        node, done = stack.pop()
+        if done:
+            order.append(node)
+            continue
+        if node in seen:
+            continue
+        seen.add(node)
+        stack.append((node, True))
+        stack.extend((edge[0], False) for edge in node.edges if edge is not None)
+    needed = set(targets)
+    for node in order:
+        if any(edge is not None and edge[0] in needed for edge in node.edges):
+            needed.add(node)
+    return needed
+
+
+def run(
+    roots: Sequence[tuple[Node, int]],
+    grads: Sequence[Tensor],
+    *,
+    keep: bool,
+    create_graph: bool,
+    inputs: Sequence[tuple[Node, int]] | None = None,
+    accumulate: bool = True,
+) -> list[Tensor | None]:
+    """Walk the tape from `roots`, whose gradients are given.
+
+    inputs: edges whose gradients are wanted (None: all leaves). accumulate: into `.grad`; otherwise
+    the gradients at `inputs` are returned and no leaf is touched.
+    """
+    task = Task(roots, keep)
+    if inputs is not None:
+        task.capture(inputs, [node for node, _ in roots])
+    for (node, index), grad in zip(roots, grads, strict=True):
+        _add(task, node, index, grad)
+    before, mode.enabled = mode.enabled, create_graph
+    try:
+        _walk(task, create_graph, accumulate)
+    finally:
+        mode.enabled = before
+    return [task.captures.get(edge) for edge in inputs or ()]
+
+
+def _walk(task: Task, create_graph: bool, accumulate: bool) -> None:
+    ready = [(-n.sequence, id(n), n) for n in task.pending if task.waiting.get(n, 0) == 0]
+    heapq.heapify(ready)
+    while ready:
+        node = heapq.heappop(ready)[2]
+        grads = task.pending.pop(node, None)
+        if grads is not None:
+            grads = _prehooks(node, grads)
+        if grads is not None and node in task.captured_nodes:
+            _collect(task, node, grads)
+        skip = task.needed is not None and node not in task.needed
+        if isinstance(node, AccumulateGrad):
+            if grads is not None and not skip and accumulate:
+                _accumulate(node, grads[0], create_graph)
+            continue
+        onward = task.needed is None or _goes_on(task, node)
+        if grads is None or skip or not onward or all(g is None for g in grads):
+            made: Grads = [None] * len(node.edges)
+        else:
+            made = _apply(node, grads, task, create_graph)
+            made = _hooks(node, made, grads)
+        for edge, grad in zip(node.edges, made, strict=True):
+            if edge is None:
+                continue
+            if grad is not None:
+                _add(task, edge[0], edge[1], grad)
+            task.waiting[edge[0]] -= 1
+            if task.waiting[edge[0]] == 0:
+                heapq.heappush(ready, (-edge[0].sequence, id(edge[0]), edge[0]))
+
+
+def _goes_on(task: Task, node: Node) -> bool:
+    assert task.needed is not None
+    return any(edge is not None and edge[0] in task.needed for edge in node.edges)
+
+
+def _collect(task: Task, node: Node, grads: Grads) -> None:
+    for target, index in task.captures:
+        if target is node and index < len(grads):
+            task.captures[target, index] = grads[index]
+
+
+def _add(task: Task, node: Node, index: int, grad: Tensor) -> None:
+    slots = task.pending.setdefault(node, [None] * max(len(node.out_avals), 1))
+    slots[index] = grad if slots[index] is None else slots[index] + grad
+
+
+# One node -----------------------------------------------------------------------------------
+
+
+def _apply(node: Node, grads: Grads, task: Task, create_graph: bool) -> Grads:
+    with within(node.scope.backward() if node.scope is not None else None):
+        if isinstance(node, OpNode):
+            made = _apply_op(node, grads, create_graph)
+            if not task.keep:
+                node.values = node.residuals = None
+        else:
+            made = node.apply(grads)
+            if not task.keep:
+                _release(node)
+    check_gradients(node, made)
+    return made
+
+
+def _release(node: Node) -> None:
+    release = getattr(type(node), "release", None)
+    if release is not None:
+        release(node)
+
+
+def _apply_op(node: OpNode, grads: Grads, create_graph: bool) -> Grads:
+    if node.values is None:
+        raise RuntimeError(
+            "Trying to backward through the graph a second time (or directly access saved "
+            "tensors after they have already been freed). Saved intermediate values of the graph "
+            "are freed when you call .backward() or autograd.grad(). Specify retain_graph=True "
+            "if you need to backward through the graph a second time or if you need to access "
+            "saved tensors after calling backward."
+        )
+    _check_versions(node)
+    inst = node.inst
+    wrt = tuple(
+        i
+        for i, edge in enumerate(node.edges)
+        if edge is not None and inst.in_avals[i].dtype.kind in "fcV"
+    )
+    given = tuple(i for i, g in enumerate(grads) if g is not None)
+    cotangents = [_fitting(grads[i], inst.out_avals[i]) for i in given]
+    if node.residuals is not None and not create_graph:
+        all_wrt, residuals = node.residuals
+        vjp = residual_vjp_instance(inst, all_wrt, given)
+        values = [*node.values, *residuals]
+        wrt = all_wrt
+    else:
+        vjp = vjp_instance(inst, wrt, given, node.saved)
+        values = list(node.values)
+    if create_graph:
+        outs = _record_taped(node, vjp, values, cotangents)
+    else:
+        place = inst.out_avals[0].place
+        values.extend([g._value for g in cotangents])
+        outs = [wrap(v) for v in record(vjp, values, node.scalars, place)]
+    made: Grads = [None] * len(node.edges)
+    for i, out in zip(wrt, outs, strict=True):
+        made[i] = out
+    return made
+
+
+def _fitting(grad: Tensor | None, aval: Any) -> Tensor:
+    """A gradient in the dtype of the output it belongs to."""
+    assert grad is not None
+    if grad._seen != grad._storage.version:
+        grad = grad.detach()
+    if grad._value.aval.dtype != aval.dtype:
+        return _cast(grad, aval.dtype)
+    return grad
+
+
+def _cast(grad: Tensor, dtype: Any) -> Tensor:
+    from_real = grad.real if grad.is_complex() and dtype.kind != "c" else grad
+    return _cast_op[0](from_real, dtype)
+
+
+_cast_op: list[Any] = []
+"""The cast op, put here by the package's __init__ (ops stand above the engine's imports)."""
+
+
+def _record_taped(
+    node: OpNode, vjp: Any, values: list[Any], cotangents: Sequence[Tensor]
+) -> list[Tensor]:
+    """Record a gradient op so that it can be differentiated itself (create_graph)."""
+    tensors: list[Tensor] = []
+    indices: list[int | None] = list(node.saved)
+    indices.extend([None] * (len(values) - len(indices)))
+    for value, index in zip(values, indices, strict=True):
+        tensor = wrap(value)
+        edge = node.edges[index] if index is not None else None
+        if edge is not None and value.aval.dtype.kind in "fcV":
+            tensor._node, tensor._out = edge
+            tensor._requires = True
+        tensors.append(tensor)
+    tensors.extend(cotangents)
+    info = _gradient_info(node)
+    all_values = [t._value for t in tensors]
+    if any(t._requires for t in tensors):
+        return record_taped(info, vjp, None, tensors, all_values, node.scalars)
+    place = vjp.out_avals[0].place
+    return [wrap(v) for v in record(vjp, all_values, node.scalars, place)]
+
+
+_infos: dict[str, OpInfo] = {}
+
+
+def _gradient_info(node: OpNode) -> OpInfo:
+    name = node.name()
+    info = _infos.get(name)
+    if info is None:
+        info = _infos[name] = OpInfo(node.inst.op, grad_name=f"{name[:-1]}{int(name[-1]) + 1}"
+                                     if name[-1].isdigit() else f"{name}Backward0")
+    return info
+
+
+def _check_versions(node: OpNode) -> None:
+    for storage, version in node.versions:
+        if storage.version != version:
+            aval = storage.value.aval
+            raise RuntimeError(
+                "one of the variables needed for gradient computation has been modified by an "
+                f"inplace operation: [{aval.dtype.name} {list(aval.shape)}], used by "
+                f"{node.name()}, is at version {storage.version}; expected version {version} "
+                f"instead.{forward_origin(node)} Hint: enable anomaly detection to find the "
+                "operation that failed to compute its gradient, with "
+                "torch.autograd.set_detect_anomaly(True)."
+            )
+
+
+# Hooks ----------------------------------------------------------------------------------------
+
+
+def _prehooks(node: Node, grads: Grads) -> Grads:
+    tensor_hooks = node.__dict__.get("_tensor_hooks")
+    if tensor_hooks:
+        grads = list(grads)
+        for index, hooks in tensor_hooks:
+            for hook in list(hooks.values()):
+                if grads[index] is not None:
+                    replaced = hook(grads[index])
+                    if replaced is not None:
+                        grads[index] = replaced
+    if node.prehooks:
+        for hook in list(node.prehooks.values()):
+            replaced = hook(tuple(grads))
+            if replaced is not None:
+                grads = list(replaced) if isinstance(replaced, tuple | list) else [replaced]
+    retained = node.__dict__.get("_retained")
+    if retained:
+        for index, ref in retained:
+            tensor = ref()
+            if tensor is not None and grads[index] is not None:
+                grad = grads[index]
+                tensor._grad = grad if tensor._grad is None else tensor._grad + grad
+    return grads
+
+
+def _hooks(node: Node, made: Grads, grads: Grads) -> Grads:
+    if node.hooks:
+        for hook in list(node.hooks.values()):
+            replaced = hook(tuple(made), tuple(grads))
+            if replaced is not None:
+                made = list(replaced) if isinstance(replaced, tuple | list) else [replaced]
+    return made
+
+
+def _accumulate(node: AccumulateGrad, grad: Tensor | None, create_graph: bool) -> None:
+    variable = node.variable
+    if grad is None:
+        return
+    aval = variable._value.aval
+    if grad._value.aval.dtype != aval.dtype:
+        grad = _cast(grad, aval.dtype)
+    if variable._grad is None:
+        # A storage of its own: accumulating later must not change a gradient others hold too.
+        variable._grad = grad if create_graph else wrap(read(grad))
+    elif create_graph:
+        variable._grad = variable._grad + grad
+    else:
+        variable._grad.add_(grad)
+    _hooks(node, [], [grad])
+    post = node.__dict__.get("_post_accumulate")
+    if post:
+        for hook in list(post.values()):
+            hook(variable)
+
+

@@ -1,0 +1,242 @@
+"""From tensors to the recorder and back: the one way every op takes.
+
+`call` reads the newest values of its inputs, finds the op's instance, records it, wraps the outputs,
+and leaves a node on the tape. It is the hot path: five microseconds for everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from funtorch import anomaly, hostmem
+from funtorch.grad_mode import mode
+from funtorch.lowering import Instance, Op, Value, instance, record, residual_instance
+from funtorch.tape import OpNode, gradient_edge, node_class
+from funtorch.tensor import Storage, Tensor, wrap
+
+Saves = Callable[[Any], tuple[tuple[int, ...], bool]]
+
+
+class OpInfo:
+    """What the facade knows of an op beside its lowering.
+
+    saves(statics) -> (indices of the tensor inputs whose values the gradient needs, whether
+    PyTorch saves the result instead of an input).
+    """
+
+    __slots__ = ("differentiable", "memo", "name", "node", "op", "pointwise", "saves")
+
+    def __init__(
+        self,
+        op: Op,
+        *,
+        saves: Saves | None = None,
+        grad_name: str | None = None,
+        differentiable: bool = True,
+        pointwise: bool = False,
+    ) -> None:
+        self.op = op
+        self.name = op.name
+        self.saves = saves
+        self.node = node_class(grad_name or default_grad_name(op.label))
+        self.differentiable = differentiable
+        self.pointwise = pointwise
+        self.memo: dict[Any, Instance] = {}
+
+
+def default_grad_name(name: str) -> str:
+    """'log_softmax' -> 'LogSoftmaxBackward0'."""
+    return "".join(part.capitalize() for part in name.split("_")) + "Backward0"
+
+
+refresher: list[Callable[[Tensor], Value]] = []
+"""How a stale tensor gets its newest value; `views`, which stands above, puts it here."""
+
+
+def read(tensor: Tensor) -> Value:
+    """The newest value of a tensor."""
+    if tensor._seen == tensor._storage.version:
+        return tensor._value
+    return refresher[0](tensor)
+
+
+def call(
+    info: OpInfo, statics: Any, tensors: Sequence[Tensor], scalars: Sequence[Any]
+) -> list[Tensor]:
+    """Record `info` on these tensors; returns its outputs, taped if need be."""
+    values = [
+        t._value if t._seen == t._storage.version else refresher[0](t) for t in tensors
+    ]
+    avals = tuple([v.aval for v in values])
+    key = (statics, avals, *[type(s) for s in scalars]) if scalars else (statics, avals)
+    inst = info.memo.get(key)
+    if inst is None:
+        inst = info.memo[key] = _miss(info, statics, scalars, avals)
+    taped = False
+    if mode.enabled and info.differentiable:
+        for tensor in tensors:
+            if tensor._requires:
+                taped = True
+                break
+    if taped:
+        outs = record_taped(info, inst, statics, tensors, values, scalars)
+    else:
+        made = record(inst, values, scalars, inst.out_avals[0].place)
+        outs = [wrap(value) for value in made]
+    if info.pointwise:
+        for tensor in tensors:
+            if tensor._stride is not None:
+                keep_strides(outs, tensors)
+                break
+    if mode.inference:
+        for out in outs:
+            out._inference = True
+    return outs
+
+
+def _miss(
+    info: OpInfo, statics: Any, scalars: Sequence[Any], avals: tuple[Any, ...]
+) -> Instance:
+    return instance(info.op, statics, scalars, avals, common_place(info.name, avals))
+
+
+def common_place(name: str, avals: Sequence[Any]) -> Any:
+    """The one device of all inputs. Raises RuntimeError if they live on several."""
+    place = avals[0].place
+    for aval in avals:
+        if aval.place is not place:
+            from_each = sorted({str(a.place) for a in avals})
+            raise RuntimeError(
+                "Expected all tensors to be on the same device, but found at least two devices, "
+                f"{' and '.join(from_each)}! (when calling {name})"
+            )
+    return place
+
+
+def record_taped(
+    info: OpInfo,
+    inst: Instance,
+    statics: Any,
+    tensors: Sequence[Tensor],
+    values: list[Value],
+    scalars: Sequence[Any],
+) -> list[Tensor]:
+    """Record and leave a node on the tape, to which the floating-point outputs belong."""
+    place = inst.out_avals[0].place
+    if inst.op.residuals:
+        wrt = tuple(i for i, t in enumerate(tensors) if t._requires)
+        everything = record(residual_instance(inst, wrt), values, scalars, place)
+        made = everything[: len(inst.out_avals)]
+        residuals = (wrt, everything[len(inst.out_avals) :])
+    else:
+        made = record(inst, values, scalars, place)
+        residuals = None
+    outs = [wrap(value) for value in made]
+    attach(info, inst, statics, tensors, values, scalars, outs, residuals)
+    return outs
+
+
+def attach(
+    info: OpInfo,
+    inst: Instance,
+    statics: Any,
+    tensors: Sequence[Tensor],
+    values: Sequence[Value],
+    scalars: Sequence[Any],
+    outs: Sequence[Tensor],
+    residuals: tuple[tuple[int, ...], list[Value]] | None = None,
+) -> None:
+    """Make `outs` the outputs of a new tape node."""
+    node: OpNode = info.node(tuple([gradient_edge(t) for t in tensors]), inst.out_avals)
+    node.inst = inst
+    node.scalars = scalars
+    if info.saves is None or residuals is not None:
+        saved, result = tuple(range(len(values))), False
+    else:
+        saved, result = info.saves(statics)
+    node.saved = saved
+    node.values = [values[i] for i in saved]
+    node.residuals = residuals
+    watched: list[tuple[Storage, int]] = []
+    if result:
+        watched.extend((out._storage, out._storage.version) for out in outs)
+    else:
+        watched.extend((tensors[i]._storage, tensors[i]._storage.version) for i in saved)
+    node.versions = tuple(watched)
+    if anomaly.state.enabled:
+        anomaly.remember(node)
+    for index, out in enumerate(outs):
+        if inst.out_avals[index].dtype.kind in "fcV":
+            out._node = node
+            out._out = index
+            out._requires = True
+
+
+# Strides ------------------------------------------------------------------------------------
+
+
+def keep_strides(outs: Sequence[Tensor], tensors: Sequence[Tensor]) -> None:
+    """Lay outputs of an elementwise op out as PyTorch's TensorIterator would.
+
+    The outputs keep the order of dimensions in memory of the first input of full shape whose
+    elements lie densely.
+    """
+    for out in outs:
+        shape = out._value.aval.shape
+        for tensor in tensors:
+            stride = tensor._stride
+            if tensor._value.aval.shape != shape:
+                continue
+            if stride is None:
+                return
+            out._stride = out._storage.layout = dense_like(shape, stride)
+            return
+
+
+def dense_like(shape: tuple[int, ...], stride: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Dense strides with the memory order of `stride`; None if that is contiguous."""
+    order = sorted(range(len(shape)), key=lambda d: (-stride[d], d))
+    dense, step = [0] * len(shape), 1
+    for d in reversed(order):
+        dense[d] = step
+        step *= max(shape[d], 1)
+    made = tuple(dense)
+    return None if is_contiguous(shape, made) else made
+
+
+def is_contiguous(shape: tuple[int, ...], stride: tuple[int, ...] | None) -> bool:
+    """C-contiguous, as PyTorch says it: extents of one do not matter, empty tensors are."""
+    if stride is None:
+        return True
+    expected = 1
+    for extent, step in zip(reversed(shape), reversed(stride), strict=True):
+        if extent == 0:
+            return True
+    for extent, step in zip(reversed(shape), reversed(stride), strict=True):
+        if extent != 1:
+            if step != expected:
+                return False
+            expected *= extent
+    return True
+
+
+# Reading on the host ---------------------------------------------------------------------------
+
+
+def to_host(tensor: Tensor) -> np.ndarray[Any, Any]:
+    """The elements as a read-only NumPy array; waits until they are there."""
+    return hostmem.as_numpy(read(tensor))
+
+
+def create(info: OpInfo, statics: Any, scalars: Sequence[Any], place: Any) -> Tensor:
+    """Record an op that has no tensor inputs: its output is made within the program."""
+    key = (statics, place, *[type(s) for s in scalars])
+    inst = info.memo.get(key)
+    if inst is None:
+        inst = info.memo[key] = instance(info.op, statics, scalars, (), place)
+    made = wrap(record(inst, (), scalars, place)[0])
+    made._inference = mode.inference
+    return made

@@ -1,0 +1,250 @@
+"""Declaring an op: one decorated function, from which everything else follows.
+
+    @op("method", "inplace", promote="float", saves=("result",))
+    def exp(self: Array) -> Array:
+        \"\"\"e to the power of each element. self: [...] -> [...]\"\"\"
+        return jnp.exp(self)
+
+The body is the lowering; JAX derives the gradient from it; the arguments of the decorator say which
+forms exist. `TABLE` holds every declaration, and `_surface` binds it to functions and methods.
+"""
+
+from __future__ import annotations
+
+import collections
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from funtorch import dtypes
+from funtorch.dispatch import OpInfo, call
+from funtorch.lowering import Op
+from funtorch.ops._promote import TracedScalar
+from funtorch.ops._signature import Signature
+from funtorch.tensor import Tensor
+
+Array = jax.Array
+Scalar = complex  # a Python number, or a traced 0-d array once it varies from step to step
+Dtype = Any
+
+FORMS = ("function", "method", "inplace", "functional", "special", "linalg", "fft")
+
+
+class Declaration:
+    """Everything that was said about one op or composite."""
+
+    def __init__(self, name: str, facade: Callable[..., Any], forms: set[str],
+                 aliases: tuple[str, ...], composite: bool) -> None:
+        self.name = name
+        self.facade = facade
+        self.forms = forms
+        self.aliases = aliases
+        self.composite = composite
+
+
+TABLE: dict[str, Declaration] = {}
+
+
+def _declare(declaration: Declaration) -> None:
+    if declaration.name in TABLE:
+        raise ValueError(f"op {declaration.name!r} is declared twice")
+    TABLE[declaration.name] = declaration
+
+
+def _forms(name: str, forms: tuple[str, ...], function: bool) -> set[str]:
+    unknown = set(forms) - set(FORMS)
+    if unknown:
+        raise ValueError(f"op {name!r}: unknown forms {sorted(unknown)}")
+    return set(forms) | ({"function"} if function else set())
+
+
+def op(
+    *forms: str,
+    name: str | None = None,
+    aliases: tuple[str, ...] = (),
+    promote: str | None = None,
+    saves: Sequence[str] | None = None,
+    grad_name: str | None = None,
+    differentiable: bool = True,
+    layout: str | None = None,
+    returns: str | None = None,
+    varargs: str | None = None,
+    function: bool = True,
+    residuals: bool = False,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Declare an op; see the module's docstring and CONTRIBUTING for what each argument means."""
+
+    def decorate(body: Callable[..., Any]) -> Callable[..., Any]:
+        own_name = name or body.__name__
+        signature = Signature(own_name.lstrip("_"), body, varargs)
+        lower = _lowering(signature, body, promote)
+        info = OpInfo(
+            Op(own_name, lower, residuals=residuals, label=own_name.lstrip("_")),
+            saves=_saves(signature, saves),
+            grad_name=grad_name,
+            differentiable=differentiable,
+            pointwise=layout == "pointwise",
+        )
+        many = str(body.__annotations__.get("return", "")).startswith(("tuple", "list"))
+        facade = _facade(info, signature, promote, _result_type(own_name, returns), many)
+        functools.update_wrapper(facade, body)
+        facade.__name__ = facade.__qualname__ = own_name
+        facade.lower = body  # type: ignore[attr-defined]
+        facade.info = info  # type: ignore[attr-defined]
+        facade.signature = signature  # type: ignore[attr-defined]
+        allowed = _forms(own_name, forms, function)
+        _declare(Declaration(own_name, facade, allowed, aliases, composite=False))
+        return facade
+
+    return decorate
+
+
+def composite(
+    *forms: str, name: str | None = None, aliases: tuple[str, ...] = (), function: bool = True
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Declare a function of tensors that is written with other ops; the same forms follow."""
+
+    def decorate(body: Callable[..., Any]) -> Callable[..., Any]:
+        own_name = name or body.__name__
+        allowed = _forms(own_name, forms, function)
+
+        @functools.wraps(body)
+        def facade(*args: Any, **kwargs: Any) -> Any:
+            if kwargs:
+                _rename(kwargs, parameters)
+            return body(*args, **kwargs)
+
+        code = body.__code__
+        parameters = set(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
+        _declare(Declaration(own_name, facade, allowed, aliases, composite=True))
+        return facade
+
+    return decorate
+
+
+def _rename(kwargs: dict[str, Any], parameters: set[str]) -> None:
+    """NumPy's and PyTorch's alternative argument names, for composites."""
+    for theirs, ours in (("input", "self"), ("axis", "dim"), ("keepdims", "keepdim")):
+        if theirs in kwargs and theirs not in parameters and ours in parameters:
+            kwargs[ours] = kwargs.pop(theirs)
+
+
+def _lowering(
+    signature: Signature, body: Callable[..., Any], promote: str | None
+) -> Callable[..., tuple[Any, ...]]:
+    """The body as the recorder wants it: (arrays, numbers, statics) -> tuple of arrays."""
+    keyword = [p.keyword_only for p in signature.parameters]
+    names = [p.name for p in signature.parameters]
+
+    def lower(arrays: Sequence[Any], numbers: Sequence[Any], statics: Any) -> tuple[Any, ...]:
+        default, statics = (statics[0], statics[1:]) if promote else (None, statics)
+        traced = [_traced(n) for n in numbers]
+        values = signature.join(statics, arrays, traced)
+        if promote:
+            dtype = signature.promote(promote, values, default)
+        else:
+            dtype = arrays[0].dtype if arrays else np.dtype(np.float32)
+        values = [_settled(v, dtype) for v in values]
+        args = [v for v, k in zip(values, keyword, strict=True) if not k]
+        kwargs = {n: v for n, v, k in zip(names, values, keyword, strict=True) if k}
+        out = body(*args, **kwargs)
+        return tuple(out) if isinstance(out, tuple | list) else (out,)
+
+    return lower
+
+
+def _traced(number: Any) -> Any:
+    if isinstance(number, bool | int | float | complex):
+        return number
+    kind = {"f": float, "i": int, "c": complex, "b": bool}[number.dtype.kind]
+    return TracedScalar(number, kind)
+
+
+def _settled(value: Any, dtype: Any) -> Any:
+    """A traced number that no promotion has cast: floats take the dtype of the computation."""
+    if isinstance(value, TracedScalar):
+        if value.kind is float and np.dtype(dtype).kind in "fcV":
+            return value.array.astype(dtype)
+        if value.kind is complex and np.dtype(dtype).kind == "c":
+            return value.array.astype(dtype)
+        return value.array
+    return value
+
+
+def _saves(
+    signature: Signature, names: Sequence[str] | None
+) -> Callable[[Any], tuple[tuple[int, ...], bool]] | None:
+    if names is None:
+        return None
+    result = "result" in names
+    memo: dict[Any, tuple[tuple[int, ...], bool]] = {}
+
+    def saves(statics: Any) -> tuple[tuple[int, ...], bool]:
+        found = memo.get(statics)
+        if found is None:
+            own = statics[len(statics) - len(signature.parameters) :]
+            wanted = [p.name for p in signature.parameters] if result else list(names)
+            found = memo[statics] = (signature.saved_inputs(wanted, own), result)
+        return found
+
+    return saves
+
+
+def _result_type(name: str, fields: str | None) -> Any:
+    if fields is None:
+        return None
+    return return_type(name.lstrip("_"), fields)
+
+
+@functools.cache
+def return_type(name: str, fields: str) -> Any:
+    """The named tuple class that an op with several outputs returns (`torch.return_types`)."""
+    made: Any = collections.namedtuple(name, fields.split())  # noqa: PYI024
+    made.__module__ = "torch.return_types"
+    made.__repr__ = _repr_of_fields
+    return made
+
+
+def _repr_of_fields(result: Any) -> str:
+    fields = ",\n".join(f"{n}={v!r}" for n, v in zip(result._fields, result, strict=True))
+    return f"torch.return_types.{type(result).__name__}(\n{fields})"
+
+
+autocast_hook: list[Callable[..., Any] | None] = [None]
+"""While an autocast region is open: (op name, tensors) -> tensors. Set by `funtorch.amp`."""
+
+
+def _facade(
+    info: OpInfo, signature: Signature, promote: str | None, result_type: Any, many: bool
+) -> Callable[..., Any]:
+    """The function that users call: binds, splits, records, wraps."""
+    n = len(signature.parameters)
+    all_positional = n == len(signature.positional)
+    plain = signature.varargs_at < 0
+
+    def facade(*args: Any, **kwargs: Any) -> Any:
+        if kwargs:
+            signature.rename(kwargs)
+        if kwargs or len(args) != n or not all_positional or not plain:
+            args = signature.bind(args, kwargs)  # type: ignore[assignment]
+        statics, tensors, numbers = signature.split(args)
+        if promote is not None:
+            statics = (dtypes._default, *statics)
+        if autocast_hook[0] is not None:
+            tensors = autocast_hook[0](info.name, tensors)
+        if not tensors:
+            raise TypeError(f"{signature.name}(): expected at least one Tensor among the arguments")
+        outs = call(info, statics, tensors, numbers)
+        if not many:
+            return outs[0]
+        return tuple(outs) if result_type is None else result_type(*outs)
+
+    return facade
+
+
+def is_tensor(value: Any) -> bool:
+    """Is this a funtorch tensor?"""
+    return isinstance(value, Tensor)

@@ -1,0 +1,135 @@
+"""Compilation and its caches: from a program to an XLA executable.
+
+Executables are kept by structure (the flat trace, wanted outputs, donated leaves). Python scalars
+are not part of the structure: they begin as constants, and become inputs when they first differ.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import jax
+from jax.sharding import SingleDeviceSharding
+
+from funtorch.lowering.aval import Place
+from funtorch.lowering.op import lowering_for
+from funtorch.lowering.program import Program, ScalarPlan, prune, run
+from funtorch.lowering.stats import Compilation, stats
+from funtorch.lowering.x64 import x64
+
+Compiled = Callable[..., list[Any]]
+
+
+class Executable:
+    """A compiled program with the plan of its scalars. Call it with leaf arrays and scalars."""
+
+    __slots__ = ("compiled", "plan")
+
+    def __init__(self, compiled: Compiled, plan: ScalarPlan) -> None:
+        self.compiled = compiled
+        self.plan = plan
+
+    def __call__(self, leaves: Sequence[Any], scalars: tuple[Any, ...]) -> list[Any]:
+        stats.executions += 1
+        if self.plan.dynamic:
+            # NumPy's 64-bit scalars would be cut to 32 bits on the way in without this.
+            with x64():
+                return self.compiled(*leaves, *self.plan.pack(scalars))
+        return self.compiled(*leaves)
+
+
+class Entry:
+    """Everything known of one structure: how often it was seen, and its executable."""
+
+    __slots__ = ("executable", "pending", "plan", "seen")
+
+    def __init__(self) -> None:
+        self.seen = 0
+        self.plan: ScalarPlan | None = None
+        self.executable: Executable | None = None
+        self.pending: Future[Executable] | None = None
+
+    def observe(self, scalars: tuple[Any, ...]) -> str:
+        """Count a sighting and widen the plan; says why a compilation will be needed, or ''."""
+        self.seen += 1
+        if self.plan is None:
+            self.plan = ScalarPlan(scalars, frozenset())
+            return "new structure"
+        if not self.plan.fits(scalars):
+            self.plan = self.plan.widened(scalars)
+            return "a Python number changed: it is an input of the program from now on"
+        return ""
+
+    def ready(self, scalars: tuple[Any, ...]) -> Executable | None:
+        """The executable, if there is one and it is right for these scalars."""
+        if self.pending is not None and self.pending.done():
+            done, self.pending = self.pending, None
+            self.executable = done.result()
+        if self.executable is not None and self.executable.plan.fits(scalars):
+            return self.executable
+        return None
+
+
+class Cache:
+    """Entries by structural key, and the one thread that compiles in the background."""
+
+    def __init__(self) -> None:
+        self.entries: dict[Any, Entry] = {}
+        self.lock = threading.RLock()
+        self._pool: ThreadPoolExecutor | None = None
+
+    def entry(self, key: Any) -> Entry:
+        """The entry of a structure, made if it is new."""
+        found = self.entries.get(key)
+        if found is None:
+            with self.lock:
+                found = self.entries.setdefault(key, Entry())
+        return found
+
+    def background(self, work: Callable[[], Executable]) -> Future[Executable]:
+        """Compile in the background thread."""
+        with self.lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(1, thread_name_prefix="funtorch-compile")
+        return self._pool.submit(work)
+
+    def clear(self) -> None:
+        """Forget every executable."""
+        with self.lock:
+            self.entries.clear()
+
+
+cache = Cache()
+
+
+def compile_program(
+    program: Program,
+    plan: ScalarPlan,
+    place: Place,
+    donated: tuple[int, ...] = (),
+    what: str = "program",
+    reason: str = "new structure",
+) -> Executable:
+    """Compile a program for one device. `donated` are indices into its leaves."""
+    pruned = prune(program)
+    n_leaves = len(program.leaves)
+
+    def pure(*args: Any) -> list[Any]:
+        return run(pruned, args[:n_leaves], plan.unpack(args[n_leaves:]))
+
+    start = time.perf_counter()
+    with x64(), lowering_for(place):
+        sharding = SingleDeviceSharding(place)
+        structs = [
+            jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding) for a in program.leaf_avals
+        ]
+        packed = [jax.ShapeDtypeStruct(p.shape, p.dtype) for p in plan.pack(plan.values)]
+        jitted = jax.jit(pure, donate_argnums=donated, keep_unused=True, out_shardings=sharding)
+        compiled = jitted.lower(*structs, *packed).compile()
+    seconds = time.perf_counter() - start
+    stats.compiled(Compilation(what, len(pruned.steps), seconds, reason))
+    return Executable(compiled, plan)

@@ -1,0 +1,51 @@
+"""Values: immutable arrays that may not have been computed yet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jax
+
+from funtorch.lowering.aval import Aval, Place, aval_of
+from funtorch.lowering.x64 import x64
+
+if TYPE_CHECKING:
+    from funtorch.lowering.record import Trace
+
+
+class Value:
+    """One immutable array: concrete (`array` is set) or pending in a trace.
+
+    `pinned` says that somebody outside shares the buffer, so that it must never be donated.
+    """
+
+    __slots__ = ("__weakref__", "array", "aval", "pinned", "position", "trace")
+
+    def __init__(self, aval: Aval, array: Any = None) -> None:
+        self.aval = aval
+        self.array = array
+        self.trace: Trace | None = None
+        self.position = -1
+        self.pinned = False
+
+    def __repr__(self) -> str:
+        return f"Value({self.aval}{', pending' if self.array is None else ''})"
+
+    def concrete(self) -> Any:
+        """The jax.Array, executing what is pending if need be. Does not wait for the device."""
+        if self.array is None:
+            trace = self.trace
+            if trace is None:
+                raise RuntimeError(
+                    f"the value {self.aval!r} holds no data: it is on the meta device, or the "
+                    "program that was to compute it failed"
+                )
+            trace.flush_for(self)
+        return self.array
+
+
+def constant(array: Any, place: Place) -> Value:
+    """A concrete value for a numpy or JAX array, copied to `place`."""
+    with x64():
+        put = jax.device_put(array, place)
+    return Value(aval_of(put.shape, put.dtype, place), put)
