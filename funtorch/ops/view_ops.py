@@ -10,6 +10,7 @@ from funtorch import dtypes
 from funtorch.dispatch import read
 from funtorch.ops import view_rules as rules
 from funtorch.ops._declare import composite
+from funtorch.ops.memory import FORMATS, clone
 from funtorch.tensor import Tensor, alias, dtype_of, size_of, strides_of
 from funtorch.views import view as make_view
 
@@ -93,7 +94,8 @@ def reshape(self: Tensor, *shape: Any) -> Tensor:
     if size == own:
         return make_view(self, rules.alias_view)
     if self._stride is not None and rules.viewed_strides(own, self._stride, size) is None:
-        return make_view(self.clone(memory_format=None), rules.reshape_view, size)
+        copy = clone(self, memory_format=FORMATS["contiguous_format"])
+        return make_view(copy, rules.reshape_view, size)
     return make_view(self, rules.reshape_view, size)
 
 
