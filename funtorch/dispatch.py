@@ -14,6 +14,7 @@ import numpy as np
 from funtorch import anomaly, hostmem
 from funtorch.grad_mode import mode
 from funtorch.lowering import Instance, Op, Value, instance, record, residual_instance
+from funtorch.lowering.record import owner
 from funtorch.tape import OpNode, gradient_edge, node_class
 from funtorch.tensor import Storage, Tensor, wrap
 
@@ -150,6 +151,13 @@ def attach(
     residuals: tuple[tuple[int, ...], list[Value]] | None = None,
 ) -> None:
     """Make `outs` the outputs of a new tape node."""
+    transform = owner().capture
+    if transform is not None:
+        # A function under transformation reads taped tensors from outside: remember which, so
+        # that gradients find their way to them through the transformed op.
+        for tensor, value in zip(tensors, values, strict=True):
+            if value.trace is not transform and tensor._requires:
+                transform.origins.setdefault(value, tensor)
     node: OpNode = info.node(tuple([gradient_edge(t) for t in tensors]), inst.out_avals)
     node.inst = inst
     node.scalars = scalars

@@ -36,6 +36,7 @@ class Trace:
         "functional",
         "leaves",
         "lock",
+        "origins",
         "outer",
         "outs",
         "owner",
@@ -55,6 +56,8 @@ class Trace:
         self.scopes: list[Scope | None] = []
         self.scalars: list[Any] = []
         self.leaves: dict[Value, int] = {}
+        # What the facade knows of values from outside that a functional trace reads.
+        self.origins: dict[Value, Any] = {}
         self.outs: list[tuple[int, weakref.ref[Value]]] = []
         self.count = 0
         self.lock = threading.RLock()
