@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys as _sys
 from types import ModuleType as _ModuleType
 
-from funtorch import autograd, dtypes, ops
+from funtorch import autograd, dtypes, ops, random
 from funtorch import methods as _methods
 from funtorch._surface import bind as _bind
 from funtorch.autograd import engine as _engine
@@ -20,6 +20,15 @@ from funtorch.grad_mode import (
     set_grad_enabled,
 )
 from funtorch.ops import memory as _memory
+from funtorch.random import (
+    Generator,
+    default_generator,
+    get_rng_state,
+    initial_seed,
+    manual_seed,
+    seed,
+    set_rng_state,
+)
 from funtorch.size import Size
 from funtorch.tensor import Tensor
 

@@ -19,6 +19,8 @@ from funtorch.func.pure import (
     trace,
     tree,
 )
+from funtorch.ops._draw import fresh_key
+from funtorch.ops.keyed import _key_split
 from funtorch.random_mode import randomness_within
 from funtorch.tensor import Tensor, dtype_of, size_of
 
@@ -329,6 +331,32 @@ def vmap(func: Callable[..., Any], in_dims: Any = 0, out_dims: Any = 0,
             f"{randomness}"
         )
 
+    if randomness == "different":
+        return _with_keys(func, in_dims, out_dims)
+    return _vmap(func, in_dims, out_dims, randomness)
+
+
+def _with_keys(func: Callable[..., Any], in_dims: Any, out_dims: Any) -> Callable[..., Any]:
+    """vmap with numbers of its own for each entry: their keys are one more mapped argument."""
+
+    def entry(key: Tensor, args: Any, kwargs: Any) -> Any:
+        with randomness_within("different", key):
+            return func(*args, **kwargs)
+
+    @functools.wraps(func)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        leaves = tree.tree_leaves((args, kwargs), is_leaf=is_leaf)
+        tensors, axes = _mapped(leaves, _flat_dims(in_dims, args, kwargs))
+        place = read(tensors[0]).aval.place
+        keys = _key_split(fresh_key(place), _batch_size(tensors, axes))
+        given = list(args) if isinstance(in_dims, list) else args
+        return _vmap(entry, (0, in_dims, 0), out_dims, "different")(keys, given, kwargs)
+
+    return wrapper
+
+
+def _vmap(func: Callable[..., Any], in_dims: Any, out_dims: Any,
+          randomness: str) -> Callable[..., Any]:
     @functools.wraps(func)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         leaves, structure = tree.tree_flatten((args, kwargs), is_leaf=is_leaf)
