@@ -1,0 +1,575 @@
+"""Sums, means, extremes, norms and cumulative ops."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from funtorch import dtypes
+from funtorch.ops._declare import TABLE, Array, Scalar, composite, op, return_type
+from funtorch.ops.view_ops import wrap_dim
+from funtorch.tensor import Tensor
+
+Ints = Any
+Dtype = Any
+
+
+def _dims(dim: Ints, ndim: int) -> tuple[int, ...]:
+    """All dimensions for None and (); otherwise each counted from the front, once."""
+    if dim is None or dim == ():
+        return tuple(range(ndim))
+    given = dim if isinstance(dim, tuple) else (dim,)
+    wrapped = [wrap_dim(d, ndim) for d in given]
+    if len(set(wrapped)) != len(wrapped):
+        raise RuntimeError(f"dim {wrapped[-1]} appears multiple times in the list of dims")
+    return tuple(d for d in wrapped if d < ndim)
+
+
+def _accumulated(x: Array, dtype: Dtype) -> Array:
+    """As PyTorch sums: whole numbers as int64."""
+    if dtype is not None:
+        return x.astype(dtype)
+    return x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(jnp.int64)
+
+
+@op("method", saves=())
+def sum(self: Array, dim: Ints = None, keepdim: bool = False, *,  # noqa: A001
+        dtype: Dtype | None = None) -> Array:
+    """The sum over some dimensions. [...] -> [...]"""
+    return _accumulated(self, dtype).sum(_dims(dim, self.ndim), keepdims=keepdim)
+
+
+@op("method", saves=())
+def nansum(self: Array, dim: Ints = None, keepdim: bool = False, *,
+           dtype: Dtype | None = None) -> Array:
+    """The sum, NaN counting as zero. [...] -> [...]"""
+    x = _accumulated(self, dtype)
+    if jnp.iscomplexobj(x):
+        raise RuntimeError("nansum does not support complex inputs")
+    x = jnp.where(jnp.isnan(x), 0, x) if jnp.issubdtype(x.dtype, jnp.floating) else x
+    return x.sum(_dims(dim, self.ndim), keepdims=keepdim)
+
+
+def _mean_checked(name: str, x: Array, dtype: Dtype) -> Array:
+    x = x if dtype is None else x.astype(dtype)
+    if not jnp.issubdtype(x.dtype, jnp.inexact):
+        raise RuntimeError(
+            f"{name}(): could not infer output dtype. Input dtype must be either a floating "
+            f"point or complex dtype. Got: {dtypes.of(x.dtype).name.capitalize()}"
+        )
+    return x
+
+
+@op("method", saves=())
+def mean(self: Array, dim: Ints = None, keepdim: bool = False, *,
+         dtype: Dtype | None = None) -> Array:
+    """The mean over some dimensions. [...] -> [...]"""
+    x = _mean_checked("mean", self, dtype)
+    axes = _dims(dim, x.ndim)
+    count = int(np.prod([x.shape[d] for d in axes]))
+    total = x.sum(axes, keepdims=keepdim)
+    return total / count if count else jnp.full_like(total, np.nan)
+
+
+@op("method", saves=("self",))
+def nanmean(self: Array, dim: Ints = None, keepdim: bool = False, *,
+            dtype: Dtype | None = None) -> Array:
+    """The mean of what is not NaN. [...] -> [...]"""
+    x = _mean_checked("nanmean", self, dtype)
+    axes, bad = _dims(dim, x.ndim), jnp.isnan(x)
+    count = (~bad).sum(axes, keepdims=keepdim)
+    return jnp.where(bad, 0, x).sum(axes, keepdims=keepdim) / count.astype(x.dtype)
+
+
+@op(function=False, saves=("self",), grad_name="ProdBackward0")
+def _prod(self: Array, dim: int | None, keepdim: bool, dtype: Dtype | None) -> Array:
+    x = _accumulated(self, dtype)
+    return jnp.prod(x, None if dim is None else _dims(dim, x.ndim), keepdims=keepdim)
+
+
+@composite("method")
+def prod(self: Tensor, dim: int | None = None, keepdim: bool = False, *,
+         dtype: Any = None) -> Tensor:
+    """The product of all elements, or along a dimension. [...] -> [...]"""
+    return _prod(self, dim, keepdim, dtype)
+
+
+# Variance ------------------------------------------------------------------------------------------
+
+
+def _variance(x: Array, axes: tuple[int, ...], correction: float, keepdim: bool) -> Array:
+    if not jnp.issubdtype(x.dtype, jnp.inexact):
+        raise RuntimeError("std and var only support floating point and complex dtypes")
+    count = float(np.prod([x.shape[d] for d in axes]))
+    centred = x - x.mean(axes, keepdims=True)
+    squares = jnp.real(centred * jnp.conj(centred)) if jnp.iscomplexobj(x) else centred * centred
+    return squares.sum(axes, keepdims=keepdim) / _divisor(count - correction)
+
+
+def _divisor(n: float) -> float:
+    return n if n > 0 else (np.nan if n == 0 else 0.0)
+
+
+@op(function=False, saves=("self",), grad_name="VarBackward0")
+def _var(self: Array, dim: Ints, correction: float, keepdim: bool) -> Array:
+    return _variance(self, _dims(dim, self.ndim), correction, keepdim)
+
+
+@jax.custom_jvp
+def _root(x: Array) -> Array:
+    return jnp.sqrt(x)
+
+
+@_root.defjvp
+def _root_jvp(primals, tangents):  # type: ignore[no-untyped-def]
+    out = _root(*primals)
+    # At zero spread PyTorch's gradient of std is 0, not infinite.
+    return out, jnp.where(out == 0, 0, tangents[0] / (2 * jnp.where(out == 0, 1, out)))
+
+
+@op(function=False, saves=("self", "result"), grad_name="StdBackward0")
+def _std(self: Array, dim: Ints, correction: float, keepdim: bool) -> Array:
+    return _root(_variance(self, _dims(dim, self.ndim), correction, keepdim))
+
+
+def _spread_arguments(dim: Any, unbiased: Any, correction: Any) -> tuple[Any, float]:
+    """(dim, correction) of the two signatures: var(dim, unbiased, ...) and var(unbiased)."""
+    if isinstance(dim, bool):
+        dim, unbiased = None, dim
+    if correction is None:
+        correction = 1 if unbiased is None or unbiased else 0
+    return dim, float(correction)
+
+
+def _spread(name: str, facade: Any, with_mean: bool, meaning: str) -> Any:
+    def function(self: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *,
+                 correction: Any = None) -> Any:
+        where, ddof = _spread_arguments(dim, unbiased, correction)
+        found = facade(self, where, ddof, keepdim)
+        if not with_mean:
+            return found
+        return found, mean(self, where, keepdim)
+
+    function.__name__ = name
+    function.__doc__ = f"{meaning} [...] -> [...]"
+    forms = () if with_mean else ("method",)
+    return composite(*forms)(function)
+
+
+var = _spread("var", _var, False, "The variance.")
+std = _spread("std", _std, False, "The standard deviation.")
+var_mean = _spread("var_mean", _var, True, "The variance and the mean.")
+std_mean = _spread("std_mean", _std, True, "The standard deviation and the mean.")
+
+
+# Truth -----------------------------------------------------------------------------------------------
+
+
+def _truth(name: str, lower: Any, meaning: str) -> Any:
+    def body(self: Array, dim: Ints = None, keepdim: bool = False) -> Array:
+        found = lower(self, axis=_dims(dim, self.ndim), keepdims=keepdim)
+        return found.astype(jnp.uint8) if self.dtype == jnp.uint8 else found
+
+    body.__name__ = name
+    body.__doc__ = f"{meaning} [...] -> [...] bool"
+    return op("method", differentiable=False)(body)
+
+
+all = _truth("all", jnp.all, "Are all elements non-zero?")  # noqa: A001
+any = _truth("any", jnp.any, "Is any element non-zero?")  # noqa: A001
+
+
+@op("method", differentiable=False)
+def count_nonzero(self: Array, dim: Ints = None) -> Array:
+    """How many elements are not zero. [...] -> [...] int64"""
+    return (self != 0).sum(_dims(dim, self.ndim)).astype(jnp.int64)
+
+
+# Extremes ----------------------------------------------------------------------------------------------
+
+
+def _ordered(name: str, x: Array) -> Array:
+    if jnp.iscomplexobj(x):
+        raise RuntimeError(f'"{name}" not implemented for \'ComplexFloat\'')
+    return x
+
+
+def _not_empty(name: str, x: Array, axes: tuple[int, ...]) -> None:
+    for d in axes:
+        if x.shape[d] == 0:
+            raise IndexError(
+                f"{name}(): Expected reduction dim {d} to have non-zero size."
+            )
+
+
+def _extreme(x: Array, axes: tuple[int, ...], keepdim: bool, largest: bool) -> Array:
+    """max or min, its gradient shared evenly by ties."""
+    if x.dtype == jnp.bool_:
+        return (jnp.any if largest else jnp.all)(x, axis=axes, keepdims=keepdim)
+    return _shared_extreme(x, axes, keepdim, largest)
+
+
+def _shared_extreme(x: Array, axes: tuple[int, ...], keepdim: bool, largest: bool) -> Array:
+    found = lax.stop_gradient((jnp.max if largest else jnp.min)(x, axis=axes, keepdims=True))
+    same = (x == found) | (jnp.isnan(x) & jnp.isnan(found)) if jnp.issubdtype(
+        x.dtype, jnp.inexact) else x == found
+    if not jnp.issubdtype(x.dtype, jnp.inexact):
+        return found if keepdim else jnp.squeeze(found, axes)
+    return _by_mask(x, same, found, axes, keepdim)
+
+
+def _by_mask(x: Array, same: Array, found: Array, axes: tuple[int, ...], keepdim: bool) -> Array:
+    @jax.custom_jvp
+    def pick(x: Array) -> Array:
+        return found if keepdim else jnp.squeeze(found, axes)
+
+    @pick.defjvp
+    def _(primals, tangents):  # type: ignore[no-untyped-def]
+        share = same / same.sum(axes, keepdims=True)
+        return pick(*primals), (tangents[0] * share.astype(x.dtype)).sum(axes, keepdims=keepdim)
+
+    return pick(x)
+
+
+@op("method", saves=("self", "result"))
+def amax(self: Array, dim: Ints = (), keepdim: bool = False) -> Array:
+    """The largest over some dimensions; ties share the gradient. [...] -> [...]"""
+    axes = _dims(dim, self.ndim)
+    _not_empty("amax", self, axes)
+    return _extreme(_ordered("amax", self), axes, keepdim, True)
+
+
+@op("method", saves=("self", "result"))
+def amin(self: Array, dim: Ints = (), keepdim: bool = False) -> Array:
+    """The smallest over some dimensions; ties share the gradient. [...] -> [...]"""
+    axes = _dims(dim, self.ndim)
+    _not_empty("amin", self, axes)
+    return _extreme(_ordered("amin", self), axes, keepdim, False)
+
+
+@op("method", returns="min max")
+def aminmax(self: Array, *, dim: int | None = None,
+            keepdim: bool = False) -> tuple[Array, Array]:
+    """Smallest and largest, of all or along a dimension. [...] -> ([...], [...])"""
+    axes = _dims(dim, self.ndim)
+    _not_empty("aminmax", self, axes)
+    x = _ordered("aminmax", self)
+    return _extreme(x, axes, keepdim, False), _extreme(x, axes, keepdim, True)
+
+
+def _arg(x: Array, dim: int, largest: bool) -> Array:
+    key = x.astype(jnp.int8) if x.dtype == jnp.bool_ else x
+    return (jnp.argmax if largest else jnp.argmin)(key, dim).astype(jnp.int64)
+
+
+@op(function=False, saves=("self",), grad_name="MaxBackward0")
+def _along(self: Array, dim: int, keepdim: bool, largest: bool) -> tuple[Array, Array]:
+    """Extreme and its index along a dimension; the gradient goes to the index."""
+    if not self.ndim:
+        return self, jnp.zeros((), jnp.int64)
+    d = wrap_dim(dim, self.ndim)
+    _not_empty("max" if largest else "min", self, (d,))
+    index = jnp.expand_dims(_arg(lax.stop_gradient(_ordered("max", self)), d, largest), d)
+    values = jnp.take_along_axis(self, index, d)
+    if not keepdim:
+        values, index = jnp.squeeze(values, d), jnp.squeeze(index, d)
+    return values, index
+
+
+@op(function=False, saves=("self", "result"), grad_name="MaxBackward1")
+def _of_all(self: Array, largest: bool) -> Array:
+    if not self.size:
+        name = "max" if largest else "min"
+        raise RuntimeError(
+            f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify "
+            "the reduction dim with the 'dim' argument."
+        )
+    return _extreme(_ordered("max", self), tuple(range(self.ndim)), False, largest)
+
+
+def _three_way(name: str, largest: bool, pairwise: str) -> Any:
+    def function(self: Tensor, dim: Any = None, keepdim: bool = False, *,
+                 other: Any = None) -> Any:
+        if isinstance(dim, Tensor):
+            other = dim
+        if other is not None:
+            return TABLE[pairwise].facade(self, other)
+        if dim is None:
+            return _of_all(self, largest)
+        return return_type(name, "values indices")(*_along(self, dim, keepdim, largest))
+
+    function.__name__ = name
+    function.__doc__ = f"The {name}imum: of all, along a dimension with indices, or of two tensors."
+    return composite("method")(function)
+
+
+max = _three_way("max", True, "maximum")  # noqa: A001
+min = _three_way("min", False, "minimum")  # noqa: A001
+
+
+def _arg_of(name: str, largest: bool) -> Any:
+    def body(self: Array, dim: int | None = None, keepdim: bool = False) -> Array:
+        x = _ordered(name, self)
+        if dim is None:
+            if not x.size:
+                raise IndexError(
+                    f"{name}(): Expected reduction dim to be specified for input.numel() == 0. "
+                    "Specify the reduction dim with the 'dim' argument."
+                )
+            index = _arg(x.reshape(-1), 0, largest)
+            return index.reshape((1,) * x.ndim) if keepdim else index
+        d = wrap_dim(dim, x.ndim)
+        if not x.ndim:
+            return jnp.zeros((), jnp.int64)
+        _not_empty(name, x, (d,))
+        index = _arg(x, d, largest)
+        return jnp.expand_dims(index, d) if keepdim else index
+
+    body.__name__ = name
+    body.__doc__ = f"The index of the {name[3:]}imum, of all or along a dimension."
+    return op("method", differentiable=False)(body)
+
+
+argmax = _arg_of("argmax", True)
+argmin = _arg_of("argmin", False)
+
+
+# Middle values -----------------------------------------------------------------------------------------
+
+
+@op(function=False, saves=("self",), grad_name="MedianBackward0")
+def _median(self: Array, dim: int, keepdim: bool, skip: bool) -> tuple[Array, Array]:
+    """The lower middle value; NaN wins unless skipped."""
+    if not self.ndim:
+        return self, jnp.zeros((), jnp.int64)
+    d = wrap_dim(dim, self.ndim)
+    _not_empty("median", self, (d,))
+    order = jnp.argsort(lax.stop_gradient(self), d, stable=True)
+    count = self.shape[d]
+    nans = jnp.isnan(self).sum(d, keepdims=True) if jnp.issubdtype(
+        self.dtype, jnp.floating) else jnp.zeros((), jnp.int64)
+    middle = jnp.broadcast_to((count - (nans if skip else 0) - 1) // 2,
+                              self.shape[:d] + (1,) + self.shape[d + 1 :])
+    if not skip:
+        middle = jnp.where(nans > 0, count - nans, middle)
+    middle = jnp.maximum(middle, 0)
+    index = jnp.take_along_axis(order, middle, d)
+    values = jnp.take_along_axis(self, index, d)
+    if not keepdim:
+        values, index = jnp.squeeze(values, d), jnp.squeeze(index, d)
+    return values, index.astype(jnp.int64)
+
+
+def _middle(name: str, skip: bool) -> Any:
+    def function(self: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
+        if dim is None:
+            if not self.numel():
+                return self.new_full((), float("nan"))
+            return _median(self.reshape(-1), 0, False, skip)[0]
+        return return_type(name, "values indices")(*_median(self, dim, keepdim, skip))
+
+    function.__name__ = name
+    function.__doc__ = "The (lower) median, of all or along a dimension with indices."
+    return composite("method")(function)
+
+
+median = _middle("median", False)
+nanmedian = _middle("nanmedian", True)
+
+
+@op("method", returns="values indices", saves=("self",))
+def mode(self: Array, dim: int = -1, keepdim: bool = False) -> tuple[Array, Array]:
+    """The most frequent value along a dimension (the smallest of equals), and an index."""
+    if not self.ndim:
+        return self, jnp.zeros((), jnp.int64)
+    d = wrap_dim(dim, self.ndim)
+    _not_empty("mode", self, (d,))
+    x = jnp.moveaxis(lax.stop_gradient(self), d, -1)
+    counts = (x[..., :, None] == x[..., None, :]).sum(-1)
+    best = counts == counts.max(-1, keepdims=True)
+    big = x.max(-1, keepdims=True)
+    value = jnp.where(best, x, big).min(-1, keepdims=True)
+    last = x.shape[-1] - 1 - jnp.argmax(jnp.flip(x == value, -1), -1)
+    index = jnp.expand_dims(last, d)
+    values = jnp.take_along_axis(self, index, d)
+    if not keepdim:
+        values, index = jnp.squeeze(values, d), jnp.squeeze(index, d)
+    return values, index.astype(jnp.int64)
+
+
+def _quantile(name: str, lower: Any) -> Any:
+    def body(self: Array, q: Array | Scalar, dim: int | None = None, keepdim: bool = False, *,
+             interpolation: str = "linear") -> Array:
+        if self.dtype not in (jnp.float32, jnp.float64):
+            raise RuntimeError(f"{name}() input tensor must be either float or double dtype")
+        x, axis = (self.reshape(-1), 0) if dim is None else (self, wrap_dim(dim, self.ndim))
+        x = x.reshape(1) if not x.ndim else x
+        found = lower(x, jnp.asarray(q, x.dtype), axis, method=interpolation)
+        if keepdim:
+            lead = found.ndim - (x.ndim - 1)
+            shape = (1,) * self.ndim if dim is None else None
+            found = found.reshape(*found.shape[:lead], *shape) if shape is not None else (
+                jnp.expand_dims(found, lead + axis))
+        return found
+
+    body.__name__ = name
+    body.__doc__ = "Quantiles of all elements or along a dimension. [...], [k] -> [k, ...]"
+    return op("method", saves=("self", "q"))(body)
+
+
+quantile = _quantile("quantile", jnp.quantile)
+nanquantile = _quantile("nanquantile", jnp.nanquantile)
+
+
+# Norms and log-sums ------------------------------------------------------------------------------------
+
+
+@op("method", promote="float", saves=("self", "result"), aliases=("special.logsumexp",))
+def logsumexp(self: Array, dim: Ints, keepdim: bool = False) -> Array:
+    """log(sum(exp(x))) over some dimensions, without overflow. [...] -> [...]"""
+    return jax.scipy.special.logsumexp(self, axis=_dims(dim, self.ndim), keepdims=keepdim)
+
+
+def vector_norm_of(x: Array, p: float, axes: tuple[int, ...], keepdim: bool) -> Array:
+    """The p-norm over some dimensions; its gradient at zero is zero."""
+    size = jnp.abs(x) if jnp.iscomplexobj(x) else x
+    if p == 0:
+        return (x != 0).astype(jnp.real(x).dtype).sum(axes, keepdims=keepdim)
+    if p in (float("inf"), float("-inf")):
+        return _extreme(_absolute(x), axes, keepdim, p > 0)
+    if p == 1:
+        return _absolute(x).sum(axes, keepdims=keepdim)
+    if p == 2:
+        squares = jnp.real(x * jnp.conj(x)) if jnp.iscomplexobj(x) else size * size
+        return _root(squares.sum(axes, keepdims=keepdim))
+    powers = _safe_power(_absolute(x), p).sum(axes, keepdims=keepdim)
+    return _safe_power(powers, 1 / p)
+
+
+def _absolute(x: Array) -> Array:
+    return TABLE["abs"].facade.lower(x)  # type: ignore[attr-defined]
+
+
+def _safe_power(x: Array, p: float) -> Array:
+    """x ** p for x >= 0 with zero gradient at zero."""
+    safe = jnp.where(x == 0, 1, x)
+    return jnp.where(x == 0, 0.0 if p > 0 else jnp.inf, safe**p).astype(x.dtype)
+
+
+@op(function=False, saves=("self", "result"), grad_name="LinalgVectorNormBackward0")
+def _vector_norm(self: Array, p: float, dim: Ints, keepdim: bool, dtype: Dtype | None) -> Array:
+    x = self if dtype is None else self.astype(dtype)
+    if not jnp.issubdtype(x.dtype, jnp.inexact):
+        raise RuntimeError(
+            "linalg.vector_norm: Expected a floating point or complex tensor as input. Got "
+            f"{dtypes.of(x.dtype).name.capitalize()}"
+        )
+    return vector_norm_of(x, p, _dims(dim, x.ndim), keepdim)
+
+
+@composite("linalg", function=False, name="linalg_vector_norm")
+def vector_norm(x: Tensor, ord: float = 2, dim: Any = None, keepdim: bool = False, *,  # noqa: A002
+                dtype: Any = None) -> Tensor:
+    """The norm of vectors in some dimensions. [...] -> [...]"""
+    return _vector_norm(x, float(ord), dim, keepdim, dtype)
+
+
+@composite("method")
+def norm(self: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False,
+         dtype: Any = None) -> Tensor:
+    """The p-norm of all elements, or over some dimensions. [...] -> [...]"""
+    if p in ("fro", None):
+        p = 2
+    if p == "nuc":
+        raise NotImplementedError("norm(p='nuc'): use linalg.matrix_norm")
+    return _vector_norm(self, float(p), dim, keepdim, dtype)
+
+
+@op("method", saves=("self", "other"))
+def dist(self: Array, other: Array, p: float = 2) -> Array:
+    """The p-norm of a difference. -> []"""
+    x = self - other
+    return vector_norm_of(x, float(p), tuple(range(x.ndim)), False)
+
+
+@op("method", "inplace")
+def renorm(self: Array, p: float, dim: int, maxnorm: float) -> Array:
+    """Slices along a dimension scaled down to norm at most maxnorm. [...] -> [...]"""
+    d = wrap_dim(dim, self.ndim)
+    axes = tuple(i for i in range(self.ndim) if i != d)
+    norms = vector_norm_of(self, float(p), axes, True)
+    return jnp.where(norms > maxnorm, self * (maxnorm / (norms + 1e-7)), self)
+
+
+# Running totals ------------------------------------------------------------------------------------------
+
+
+def _running(name: str, lower: Any, saves: tuple[str, ...], meaning: str) -> Any:
+    def body(self: Array, dim: int, *, dtype: Dtype | None = None) -> Array:
+        x = _accumulated(self, dtype)
+        d = wrap_dim(dim, x.ndim)
+        return lower(x, axis=d) if x.ndim else x
+
+    body.__name__ = name
+    body.__doc__ = f"{meaning} along a dimension. [...] -> [...]"
+    return op("method", "inplace", saves=saves)(body)
+
+
+cumsum = _running("cumsum", jnp.cumsum, (), "Running sums")
+cumprod = _running("cumprod", jnp.cumprod, ("self",), "Running products")
+
+
+@op("method", promote="float", saves=("self", "result"))
+def logcumsumexp(self: Array, dim: int) -> Array:
+    """Running log-sums of exponentials along a dimension. [...] -> [...]"""
+    d = wrap_dim(dim, self.ndim)
+    return lax.cumlogsumexp(self, d) if self.ndim else self
+
+
+def _running_extreme(name: str, better: Any) -> Any:
+    def body(self: Array, dim: int) -> tuple[Array, Array]:
+        d = wrap_dim(dim, self.ndim)
+        if not self.ndim:
+            return self, jnp.zeros((), jnp.int64)
+        x = lax.stop_gradient(self)
+        shape = [1] * x.ndim
+        shape[d] = x.shape[d]
+        places = jnp.broadcast_to(jnp.arange(x.shape[d]).reshape(shape), x.shape)
+
+        def join(a: Any, b: Any) -> Any:
+            later = better(b[0], a[0])
+            if jnp.issubdtype(x.dtype, jnp.floating):
+                later = (later & ~jnp.isnan(a[0])) | jnp.isnan(b[0])
+            return jnp.where(later, b[0], a[0]), jnp.where(later, b[1], a[1])
+
+        _, index = lax.associative_scan(join, (x, places), axis=d)
+        return jnp.take_along_axis(self, index, d), index.astype(jnp.int64)
+
+    body.__name__ = name
+    body.__doc__ = "Running extremes along a dimension, with indices. [...] -> ([...], [...])"
+    return op("method", returns="values indices", saves=("self",))(body)
+
+
+cummax = _running_extreme("cummax", jnp.greater_equal)
+cummin = _running_extreme("cummin", jnp.less_equal)
+
+
+@op("method")
+def diff(self: Array, n: int = 1, dim: int = -1, prepend: Array | None = None,
+         append: Array | None = None) -> Array:
+    """Differences of neighbours along a dimension, n times. [..., k] -> [..., k - n]"""
+    if not self.ndim:
+        raise RuntimeError("diff expects input to be at least one-dimensional")
+    if n < 0:
+        raise RuntimeError(f"order must be non-negative but got {n}")
+    d = wrap_dim(dim, self.ndim)
+    parts = [p for p in (prepend, self, append) if p is not None]
+    x = jnp.concatenate(parts, d) if len(parts) > 1 else self
+    for _ in range(n if n < x.shape[d] else x.shape[d]):
+        low, high = lax.slice_in_dim(x, 0, -1, axis=d), lax.slice_in_dim(x, 1, None, axis=d)
+        x = high ^ low if x.dtype == jnp.bool_ else high - low
+    return x
