@@ -38,7 +38,9 @@ def next_key() -> Tensor:
 
 
 @op(function=False, differentiable=False)
-def _key_uniform(key: Array, size: tuple[int, ...], low: Scalar, high: Scalar, dtype: Dtype) -> Array:
+def _key_uniform(
+    key: Array, size: tuple[int, ...], low: Scalar, high: Scalar, dtype: Dtype
+) -> Array:
     """Uniform on [low, high). key: uint32 [2] -> [*size]"""
     if jnp.issubdtype(dtype, jnp.complexfloating):
         part = jnp.finfo(dtype).dtype
@@ -48,7 +50,9 @@ def _key_uniform(key: Array, size: tuple[int, ...], low: Scalar, high: Scalar, d
 
 
 @op(function=False, differentiable=False)
-def _key_normal(key: Array, size: tuple[int, ...], mean: Scalar, std: Scalar, dtype: Dtype) -> Array:
+def _key_normal(
+    key: Array, size: tuple[int, ...], mean: Scalar, std: Scalar, dtype: Dtype
+) -> Array:
     """Normal; complex ones have variance `std` squared in total. key: uint32 [2] -> [*size]"""
     return (jax.random.normal(_key(key), size, dtype) * std + mean).astype(dtype)
 
@@ -60,7 +64,9 @@ def _key_bits(key: Array, size: tuple[int, ...]) -> Array:
 
 
 @op(function=False, differentiable=False)
-def _key_integers(key: Array, size: tuple[int, ...], low: Scalar, span: Scalar, dtype: Dtype) -> Array:
+def _key_integers(
+    key: Array, size: tuple[int, ...], low: Scalar, span: Scalar, dtype: Dtype
+) -> Array:
     """Integers on [low, low + span). key: uint32 [2] -> [*size]"""
     bits = jax.random.bits(_key(key), size, jnp.uint64)
     rest = bits % jnp.asarray(span).astype(jnp.uint64)

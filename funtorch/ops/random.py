@@ -12,7 +12,7 @@ from funtorch import dtypes
 from funtorch.device import place_of
 from funtorch.ops import _draw, keyed
 from funtorch.ops._declare import composite
-from funtorch.ops._draw import drawn, fill, kind_of
+from funtorch.ops._draw import drawn, fill
 from funtorch.ops.creation import finish, shape_from
 from funtorch.ops.memory import as_dtype, strides_for
 from funtorch.random import sampling
@@ -308,4 +308,5 @@ def random_(self: Tensor, *bounds: Any, to: int | None = None,
 def _bits_as(bits: Tensor, kind: dtypes.dtype) -> Tensor:
     reach = _DIGITS.get(kind.name, 8 * kind.itemsize - kind.is_signed)
     limit = 2 if kind is dtypes.bool_ else (1 << reach) + kind.is_floating_point
-    return (bits.to(dtypes.int64) & 0x7FFFFFFFFFFFFFFF).remainder(min(limit, (1 << 63) - 1)).to(kind)
+    positive = bits.to(dtypes.int64) & 0x7FFFFFFFFFFFFFFF
+    return positive.remainder(min(limit, (1 << 63) - 1)).to(kind)

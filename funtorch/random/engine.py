@@ -1,4 +1,4 @@
-"""The Mersenne Twister behind PyTorch's CPU generator, on NumPy's implementation of the same engine.
+"""The Mersenne Twister behind PyTorch's CPU generator, on NumPy's implementation of it.
 
 Both packages seed, twist and temper alike, so the stream of 32-bit words is the same; what differs
 is only how words become numbers (`sampling`) and how the state is written down (here).

@@ -69,7 +69,7 @@ class Generator:
     def __init__(self, device: Any = "cpu") -> None:
         where = Device(device)
         if where.type not in ("cpu", "cuda"):
-            raise RuntimeError(f"Device type {where.type} is not supported for torch.Generator() api.")
+            raise RuntimeError(f"Device type {where.type} is not supported for torch.Generator()")
         if where.type == "cuda":
             place_of(where)
             where = Device("cuda", where.index or 0)
@@ -147,15 +147,15 @@ class Generator:
         return f"<torch.Generator on {self.device}, seed {self.initial_seed()}>"
 
     def __reduce__(self) -> Any:
-        return (_restored, (str(self.device), self.get_state()))
+        return (_restored, (str(self.device), self.stream.get_state().tobytes()))
 
     def __deepcopy__(self, memo: Any) -> Generator:
         return self.clone_state()
 
 
-def _restored(device: str, state: Tensor) -> Generator:
+def _restored(device: str, state: bytes) -> Generator:
     made = Generator(device)
-    made.set_state(state)
+    made.stream.set_state(np.frombuffer(state, np.uint8))
     return made
 
 

@@ -1,8 +1,8 @@
 """How PyTorch's CPU samplers turn words into numbers, vectorised.
 
 Every function takes the engine, draws under its lock, and consumes exactly the words that PyTorch
-would. The arithmetic is PyTorch's too, down to where it rounds: `x * (high - low) + low` is one fused
-multiply-add there, for instance.
+would. The arithmetic is PyTorch's too, down to where it rounds: `x * (high - low) + low` is one
+fused multiply-add there, for instance.
 """
 
 from __future__ import annotations
@@ -206,7 +206,7 @@ def full_range(engine: Engine, count: int, dtype: Any) -> Array:
             top = np.iinfo(kind).max
             wide = kind.itemsize == 8
         else:
-            top = {"float64": 1 << 53, "float32": 1 << 24, "float16": 1 << 11}.get(kind.name, 1 << 8)
+            top = 1 << {"float64": 53, "float32": 24, "float16": 11}.get(kind.name, 8)
             wide = kind == np.float64
         made = engine.wide(count) if wide else engine.words(count).astype(np.uint64)
     if top + 1 < 1 << 64:
@@ -249,9 +249,9 @@ def permutation(engine: Engine, count: int) -> Array:
     """Fisher-Yates, position i exchanged with i + word % (count - i), without a loop.
     -> int64 [count]
 
-    Position p holds, when step i comes, what the last step k < i that chose p put there: the content
-    of position k at step k. That makes a forest (k's parent is the last step before k that chose k),
-    whose roots pointer jumping finds in log(depth) rounds.
+    Position p holds, when step i comes, what the last step k < i that chose p put there: the
+    content of position k at step k. That makes a forest (k's parent is the last step before k that
+    chose k), whose roots pointer jumping finds in log(depth) rounds.
     """
     if count < 2:
         return np.arange(count)
@@ -278,7 +278,7 @@ def permutation(engine: Engine, count: int) -> Array:
 
 
 def _roots(steps: Array, step: Array, place: Array, opens: Array, before: Array) -> Array:
-    """The initial position of what each position holds when its own step comes. -> uint32 [count]"""
+    """Where that began which each position holds when its own step comes. -> uint32 [count]"""
     count = len(steps)
     ends = np.roll(opens, -1)
     last = step[ends]
