@@ -11,7 +11,7 @@ import numpy as np
 from funtorch import dtypes
 from funtorch.device import place_of
 from funtorch.dispatch import read, to_host
-from funtorch.ops import _draw, keyed
+from funtorch.ops import keyed
 from funtorch.ops._declare import Array, Scalar, composite, op
 from funtorch.ops._draw import drawn, fill, kind_of
 from funtorch.ops.creation import finish, shape_from
