@@ -49,6 +49,27 @@ fft = _ModuleType("funtorch.fft")
 for _space in (special, linalg, fft):
     _sys.modules[_space.__name__] = _space
 
-_bind({"torch": _sys.modules[__name__], "special": special, "linalg": linalg, "fft": fft})
+from funtorch import nn  # noqa: E402  (its layers are built on the ops)
+
+_bind(
+    {
+        "torch": _sys.modules[__name__],
+        "functional": nn.functional,
+        "special": special,
+        "linalg": linalg,
+        "fft": fft,
+    }
+)
+
+from funtorch import func, random  # noqa: E402
+from funtorch.random import (  # noqa: E402
+    Generator,
+    default_generator,
+    get_rng_state,
+    initial_seed,
+    manual_seed,
+    seed,
+    set_rng_state,
+)
 
 __version__ = "2.13.0+funtorch0.1.0"

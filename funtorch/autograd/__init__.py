@@ -23,10 +23,12 @@ from funtorch.grad_mode import (
     no_grad,
     set_grad_enabled,
 )
+from funtorch.autograd.function import Function
 from funtorch.tape import gradient_edge
 from funtorch.tensor import Tensor, dtype_of, from_host, size_of
 
 __all__ = [
+    "Function",
     "backward",
     "detect_anomaly",
     "enable_grad",

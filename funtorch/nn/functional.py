@@ -1,0 +1,1 @@
+"""torch.nn.functional: bound from the op table by `funtorch._surface` (form "functional")."""
