@@ -61,15 +61,6 @@ _bind(
     }
 )
 
-from funtorch import func, random  # noqa: E402
-from funtorch.random import (  # noqa: E402
-    Generator,
-    default_generator,
-    get_rng_state,
-    initial_seed,
-    manual_seed,
-    seed,
-    set_rng_state,
-)
+from funtorch import distributions, func  # noqa: E402
 
 __version__ = "2.13.0+funtorch0.1.0"
