@@ -20,6 +20,7 @@ from funtorch.grad_mode import (
     set_grad_enabled,
 )
 from funtorch.ops import memory as _memory
+from funtorch.printing import get_printoptions, set_printoptions
 from funtorch.random import (
     Generator,
     default_generator,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from funtorch import autograd, dtypes, hostmem
+from funtorch.copying import deepcopy_tensor, reduce_tensor
 from funtorch.device import device_of
 from funtorch.dispatch import is_contiguous, read, to_host
 from funtorch.lowering import META
@@ -18,6 +19,7 @@ from funtorch.ops.view_ops import wrap_dim
 from funtorch.size import Size
 from funtorch.tape import AccumulateGrad, Handle, gradient_edge
 from funtorch.tensor import Tensor, copy_window, dtype_of, size_of, strides_of
+from funtorch.tensor_text import text_of
 from funtorch.views import store
 
 METHODS: dict[str, Any] = {}
@@ -564,6 +566,15 @@ def __getitem__(self: Tensor, key: Any) -> Tensor:
 @method
 def __setitem__(self: Tensor, key: Any, value: Any) -> None:
     indexing.setitem(self, key, value)
+
+
+METHODS["__deepcopy__"] = deepcopy_tensor
+METHODS["__reduce_ex__"] = reduce_tensor
+
+
+@method
+def __repr__(self: Tensor, *, tensor_contents: Any = None) -> str:
+    return text_of(self)
 
 
 @method

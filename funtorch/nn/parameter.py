@@ -8,6 +8,7 @@ from typing import Any
 from funtorch.ops.creation import empty
 from funtorch.ops.memory import _clone
 from funtorch.tensor import Tensor, as_subclass
+from funtorch.tensor_text import text_of
 
 
 class Parameter(Tensor):
@@ -21,7 +22,9 @@ class Parameter(Tensor):
         return made
 
     def __repr__(self) -> str:
-        return "Parameter containing:\n" + Tensor.__repr__(self)
+        return "Parameter containing:\n" + text_of(
+            self, "tensor(" if type(self) is Parameter else None
+        )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         if id(self) in memo:
