@@ -62,6 +62,6 @@ _bind(
     }
 )
 
-from funtorch import distributions, func  # noqa: E402
+from funtorch import distributions, func, optim, utils  # noqa: E402
 
 __version__ = "2.13.0+funtorch0.1.0"

@@ -1,0 +1,324 @@
+"""Worker processes of the DataLoader.
+
+A worker is forked, so that programs need no `if __name__ == "__main__"`. JAX's threads do not survive
+a fork: a worker must not compute with JAX. Tensors of the dataset are therefore read to the host
+before the fork, and inside a worker tensors are handled as NumPy arrays (`HostView`).
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import multiprocessing
+import queue
+import random
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing import shared_memory
+from typing import Any
+
+import numpy as np
+
+from funtorch.dispatch import to_host
+from funtorch.random import manual_seed
+from funtorch.tensor import Tensor, from_host
+from funtorch.utils.data.collate import default_collate, default_convert
+from funtorch.utils.data.dataset import IterableDataset, TensorDataset
+
+
+@dataclass
+class WorkerInfo:
+    """What `get_worker_info()` returns inside a worker."""
+
+    id: int
+    num_workers: int
+    seed: int
+    dataset: Any
+
+
+_info: WorkerInfo | None = None
+
+SHARED_FROM = 1 << 16  # bytes; smaller arrays are pickled
+
+
+def get_worker_info() -> WorkerInfo | None:
+    """Which worker this is; None in the main process."""
+    return _info
+
+
+def fetch(dataset: Any, indices: Sequence[Any]) -> list[Any]:
+    """The samples at some indices, all at once if the dataset can."""
+    many = getattr(dataset, "__getitems__", None)
+    return list(many(indices)) if many is not None else [dataset[i] for i in indices]
+
+
+class HostTensors:
+    """A TensorDataset inside a worker: NumPy arrays instead of tensors."""
+
+    def __init__(self, dataset: TensorDataset) -> None:
+        self.arrays = [np.array(to_host(t.detach())) for t in dataset.tensors]
+
+    def __getitem__(self, index: Any) -> tuple[np.ndarray[Any, Any], ...]:
+        return tuple(a[index] for a in self.arrays)
+
+    def __len__(self) -> int:
+        return len(self.arrays[0])
+
+
+def _host_dataset(dataset: Any) -> Any:
+    """The dataset as a worker sees it; made in the parent, before the fork."""
+    if type(dataset) is TensorDataset:
+        return HostTensors(dataset)
+    if hasattr(dataset, "dataset") and hasattr(dataset, "indices") and (
+            type(dataset.dataset) is TensorDataset):
+        return type(dataset)(HostTensors(dataset.dataset), dataset.indices)
+    return dataset
+
+
+# Transfer ------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Shipped:
+    """An array on its way: in shared memory, or (small ones) as it is."""
+
+    name: str | None
+    shape: tuple[int, ...]
+    dtype: Any
+    array: Any = None
+
+
+def ship(data: Any) -> Any:
+    """Nested data with arrays made ready to travel. Tensors become arrays."""
+    if isinstance(data, Tensor):
+        data = to_host(data)
+    if isinstance(data, np.ndarray) and data.dtype.kind not in "USO":
+        if data.nbytes < SHARED_FROM:
+            return Shipped(None, data.shape, data.dtype, data)
+        memory = shared_memory.SharedMemory(create=True, size=data.nbytes, track=False) if (
+            _HAS_TRACK) else shared_memory.SharedMemory(create=True, size=data.nbytes)
+        np.ndarray(data.shape, data.dtype, memory.buf)[...] = data
+        name = memory.name
+        memory.close()
+        return Shipped(name, data.shape, data.dtype)
+    return _walk(data, ship)
+
+
+_HAS_TRACK = "track" in shared_memory.SharedMemory.__init__.__code__.co_varnames
+
+
+def unship(data: Any) -> Any:
+    """The arrived data, arrays as tensors. Frees the shared memory."""
+    if isinstance(data, Shipped):
+        if data.name is None:
+            return from_host(data.array)
+        memory = shared_memory.SharedMemory(name=data.name)
+        try:
+            return from_host(np.ndarray(data.shape, data.dtype, memory.buf))
+        finally:
+            memory.close()
+            memory.unlink()
+    return _walk(data, unship)
+
+
+def _walk(data: Any, function: Any) -> Any:
+    if isinstance(data, collections.abc.Mapping):
+        return {k: function(v) for k, v in data.items()}
+    if isinstance(data, tuple) and hasattr(data, "_fields"):
+        return type(data)(*(function(v) for v in data))
+    if isinstance(data, list | tuple):
+        return type(data)(function(v) for v in data)
+    return data
+
+
+def host_collate(batch: Sequence[Any]) -> Any:
+    """`default_collate` without JAX: arrays and numbers become arrays."""
+    first = batch[0]
+    if isinstance(first, Tensor):
+        return np.stack([to_host(t) for t in batch])
+    if isinstance(first, np.ndarray) and first.dtype.kind not in "USO":
+        return np.stack(batch)
+    if isinstance(first, np.generic | bool | int):
+        return np.array(batch)
+    if isinstance(first, float):
+        return np.array(batch, np.float64)
+    if isinstance(first, str | bytes):
+        return list(batch)
+    if isinstance(first, collections.abc.Mapping):
+        return {key: host_collate([d[key] for d in batch]) for key in first}
+    if isinstance(first, tuple) and hasattr(first, "_fields"):
+        return type(first)(*(host_collate(list(s)) for s in zip(*batch, strict=True)))
+    if isinstance(first, collections.abc.Sequence):
+        return [host_collate(list(samples)) for samples in zip(*batch, strict=True)]
+    return default_collate(batch)  # raises, saying what it cannot do
+
+
+# The worker's side ------------------------------------------------------------------------------------
+
+
+@dataclass
+class Failure:
+    """An exception of a worker, with its traceback as text."""
+
+    kind: type[BaseException]
+    text: str
+    worker: int
+
+    def reraise(self) -> None:
+        """Raise it in the parent, as the same type where that can be made from a text."""
+        message = f"Caught {self.kind.__name__} in DataLoader worker process {self.worker}.\n" + (
+            self.text)
+        try:
+            raised = KeyError(message) if self.kind is KeyError else self.kind(message)
+        except Exception:
+            raised = RuntimeError(message)
+        raise raised
+
+
+END = "end of data"
+
+
+def _serve(setup: Any, worker: int, seed: int, tasks: Any, results: Any) -> None:
+    global _info
+    dataset, collate, init, count, batch_size, drop_last, batched = setup
+    random.seed(seed + worker)
+    np.random.seed((seed + worker) % 2**32)
+    manual_seed(seed + worker)
+    _info = WorkerInfo(worker, count, seed + worker, dataset)
+    try:
+        if init is not None:
+            init(worker)
+        stream = iter(dataset) if isinstance(dataset, IterableDataset) else None
+    except Exception as error:
+        results.put((None, Failure(type(error), traceback.format_exc(), worker)))
+        return
+    while (task := tasks.get()) is not None:
+        number, index = task
+        try:
+            if stream is not None:
+                data = _next_of(stream, collate, batch_size, drop_last)
+            elif batched:
+                data = collate(fetch(dataset, index))
+            else:
+                data = collate(dataset[index])
+            results.put((number, END if data is END else ship(data)))
+        except Exception as error:
+            results.put((number, Failure(type(error), traceback.format_exc(), worker)))
+
+
+def _next_of(stream: Iterator[Any], collate: Any, batch_size: int | None, drop: bool) -> Any:
+    if batch_size is None:
+        for sample in stream:
+            return collate(sample)
+        return END
+    batch = [sample for sample, _ in zip(stream, range(batch_size), strict=False)]
+    if not batch or (drop and len(batch) < batch_size):
+        return END
+    return collate(batch)
+
+
+# The parent's side -------------------------------------------------------------------------------------
+
+
+class Pool:
+    """The workers of one loader."""
+
+    def __init__(self, loader: Any, seed: int) -> None:
+        context = loader.multiprocessing_context or "fork"
+        if isinstance(context, str):
+            context = multiprocessing.get_context(context)
+        self.loader = loader
+        self.count = loader.num_workers
+        self.results = context.Queue()
+        self.tasks = [context.Queue() for _ in range(self.count)]
+        collate = loader.collate_fn
+        if collate is default_collate:
+            collate = host_collate
+        elif collate is default_convert:
+            collate = _as_it_is
+        setup = (_host_dataset(loader.dataset), collate, loader.worker_init_fn, self.count,
+                 loader.batch_size, loader.drop_last, loader.batched)
+        self.processes = [
+            context.Process(target=_serve, args=(setup, i, seed, self.tasks[i], self.results),
+                            daemon=True)
+            for i in range(self.count)
+        ]
+        for process in self.processes:
+            process.start()
+
+    def usable(self) -> bool:
+        """Are all workers alive, and can they start again? (Streams cannot.)"""
+        return all(p.is_alive() for p in self.processes) and not self.loader.iterable
+
+    def run(self, indices: list[Any] | None, seed: int) -> Iterator[Any]:
+        """All batches, in order."""
+        sent = 0
+        ahead = self.count * self.loader.prefetch_factor
+        total = len(indices) if indices is not None else None
+        finished: set[int] = set()
+        waiting: dict[int, Any] = {}
+        wanted = 0
+        while total is None or wanted < total:
+            while (total is None or sent < total) and sent < wanted + ahead:
+                self.tasks[sent % self.count].put(
+                    (sent, None if indices is None else indices[sent]))
+                sent += 1
+            data = self._receive(waiting, wanted)
+            if data is END:
+                finished.add(wanted % self.count)
+                wanted += 1
+                if len(finished) == self.count:
+                    return
+                continue
+            wanted += 1
+            yield unship(data)
+
+    def _receive(self, waiting: dict[int, Any], wanted: int) -> Any:
+        while wanted not in waiting:
+            number, data = self._get()
+            if number is None:
+                data.reraise()
+            waiting[number] = data
+        data = waiting.pop(wanted)
+        if isinstance(data, Failure):
+            data.reraise()
+        return data
+
+    def _get(self) -> Any:
+        limit = self.loader.timeout or None
+        waited = 0.0
+        while True:
+            try:
+                return self.results.get(timeout=1.0)
+            except queue.Empty:
+                waited += 1.0
+                if limit is not None and waited >= limit:
+                    raise RuntimeError(
+                        f"DataLoader timed out after {limit} seconds"
+                    ) from None
+                dead = [p for p in self.processes if not p.is_alive()]
+                if dead:
+                    raise RuntimeError(
+                        f"DataLoader worker (pid(s) {', '.join(str(p.pid) for p in dead)}) exited "
+                        "unexpectedly"
+                    ) from None
+
+    def close(self) -> None:
+        """End the workers and free what was still on its way."""
+        for tasks in self.tasks:
+            tasks.put(None)
+        for process in self.processes:
+            process.join(timeout=2.0)
+            if process.is_alive():
+                process.terminate()
+        while True:
+            try:
+                _, data = self.results.get_nowait()
+            except (queue.Empty, OSError, ValueError):
+                break
+            if not isinstance(data, Failure) and data is not END:
+                unship(data)
+
+
+def _as_it_is(sample: Any) -> Any:
+    return sample
