@@ -11,6 +11,7 @@ from funtorch._surface import bind as _bind
 from funtorch.autograd import engine as _engine
 from funtorch.device import device, set_default_device
 from funtorch.dtypes import dtype, get_default_dtype, promote_types, set_default_dtype
+from funtorch.explain import explain
 from funtorch.grad_mode import (
     enable_grad,
     inference_mode,
@@ -62,6 +63,9 @@ _bind(
     }
 )
 
-from funtorch import distributions, func, optim, utils  # noqa: E402
+from funtorch import cuda, distributions, func, optim, utils  # noqa: E402
+
+from funtorch import serialization  # noqa: E402
+from funtorch.serialization import load, save  # noqa: E402
 
 __version__ = "2.13.0+funtorch0.1.0"

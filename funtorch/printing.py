@@ -90,7 +90,6 @@ class Style:
         self.whole = True
         self.width = 1
         if self.floating:
-            self.scientific = bool(options.sci_mode)
             self._study(seen.astype(np.float64, copy=False).reshape(-1))
         elif seen.size:
             self.width = max(len(str(value)) for value in seen.reshape(-1).tolist())
@@ -103,8 +102,9 @@ class Style:
         self.whole = bool((telling == np.ceil(telling)).all())
         with np.errstate(over="ignore"):
             wide = largest / smallest > 1000.0 or largest > 1e8
-        if options.sci_mode is None:
-            self.scientific = bool(wide or (not self.whole and smallest < 1e-4))
+        self.scientific = bool(wide or (not self.whole and smallest < 1e-4))
+        if options.sci_mode is not None:
+            self.scientific = options.sci_mode
         lengths = [len(self._digits(value)) for value in telling.tolist()]
         self.width = max(1, *lengths)
 

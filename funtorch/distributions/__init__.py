@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys as _sys
 
-from funtorch.distributions import (
+from funtorch.distributions import (  # noqa: F401  (submodules are public names)
     categorical,
     constraint_registry,
     constraints,
@@ -18,7 +18,10 @@ from funtorch.distributions import (
     matrix_transforms,
     mixture,
     multivariate,
+    scalar_transforms,
+    shaped,
     transformed,
+    transformed_distribution,
     transforms,
     utils,
 )
@@ -29,8 +32,9 @@ from funtorch.distributions.kl import kl_divergence, register_kl
 _PLACES = {
     distribution: {"Distribution": "distribution", "ExponentialFamily": "exp_family"},
     continuous: {"Cauchy": "cauchy", "Exponential": "exponential", "Laplace": "laplace",
-                 "GeneralizedPareto": "generalized_pareto", "Normal": "normal",
-                 "StudentT": "studentT", "Uniform": "uniform", "VonMises": "von_mises"},
+                 "Normal": "normal", "Uniform": "uniform"},
+    shaped: {"GeneralizedPareto": "generalized_pareto", "StudentT": "studentT",
+             "VonMises": "von_mises"},
     gammas: {"Beta": "beta", "Chi2": "chi2", "Dirichlet": "dirichlet", "Gamma": "gamma",
              "FisherSnedecor": "fishersnedecor"},
     discrete: {"Bernoulli": "bernoulli", "Binomial": "binomial", "Geometric": "geometric",
@@ -46,8 +50,8 @@ _PLACES = {
     transformed: {"Gumbel": "gumbel", "HalfCauchy": "half_cauchy", "HalfNormal": "half_normal",
                   "InverseGamma": "inverse_gamma", "Kumaraswamy": "kumaraswamy",
                   "LogNormal": "log_normal", "LogisticNormal": "logistic_normal",
-                  "Pareto": "pareto", "TransformedDistribution": "transformed_distribution",
-                  "Weibull": "weibull"},
+                  "Pareto": "pareto", "Weibull": "weibull"},
+    transformed_distribution: {"TransformedDistribution": "transformed_distribution"},
     multivariate: {"LKJCholesky": "lkj_cholesky", "Wishart": "wishart",
                    "LowRankMultivariateNormal": "lowrank_multivariate_normal",
                    "MultivariateNormal": "multivariate_normal"},
@@ -65,7 +69,7 @@ for _module, _classes in _PLACES.items():
         if not _name.startswith(("ExpRelaxed", "LogitRelaxed")):
             __all__ += [_name]
 
-for _module in (transforms, matrix_transforms):
+for _module in (transforms, scalar_transforms, matrix_transforms):
     for _name in _module.__all__:
         if _name.endswith("ransform"):
             globals()[_name] = getattr(_module, _name)

@@ -11,8 +11,8 @@ from funtorch.distributions._numbers import clamp_probs, largest_of
 from funtorch.distributions.continuous import uniform_unit
 from funtorch.distributions.discrete import Binomial, _Binary, check_one
 from funtorch.distributions.distribution import Distribution
-from funtorch.distributions.transformed import TransformedDistribution
-from funtorch.distributions.transforms import ExpTransform, SigmoidTransform
+from funtorch.distributions.scalar_transforms import ExpTransform, SigmoidTransform
+from funtorch.distributions.transformed_distribution import TransformedDistribution
 from funtorch.distributions.utils import (
     broadcast_all,
     lazy_property,

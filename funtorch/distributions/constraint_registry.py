@@ -7,6 +7,7 @@ from typing import Any
 
 from funtorch.distributions import constraints, transforms
 from funtorch.distributions import matrix_transforms as matrices
+from funtorch.distributions import scalar_transforms as scalars
 
 __all__ = ["ConstraintRegistry", "biject_to", "transform_to"]
 
@@ -72,28 +73,28 @@ def _transform_independent(constraint: Any) -> Any:
 
 @both(constraints.positive, constraints.nonnegative)
 def _positive(constraint: Any) -> Any:
-    return transforms.ExpTransform()
+    return scalars.ExpTransform()
 
 
 @both(constraints.greater_than, constraints.greater_than_eq)
 def _greater_than(constraint: Any) -> Any:
     return transforms.ComposeTransform(
-        [transforms.ExpTransform(), transforms.AffineTransform(constraint.lower_bound, 1)])
+        [scalars.ExpTransform(), scalars.AffineTransform(constraint.lower_bound, 1)])
 
 
 @both(constraints.less_than)
 def _less_than(constraint: Any) -> Any:
     return transforms.ComposeTransform(
-        [transforms.ExpTransform(), transforms.AffineTransform(constraint.upper_bound, -1)])
+        [scalars.ExpTransform(), scalars.AffineTransform(constraint.upper_bound, -1)])
 
 
 @both(constraints.interval, constraints.half_open_interval)
 def _interval(constraint: Any) -> Any:
     low, high = constraint.lower_bound, constraint.upper_bound
     if isinstance(low, int | float) and isinstance(high, int | float) and (low, high) == (0, 1):
-        return transforms.SigmoidTransform()
+        return scalars.SigmoidTransform()
     return transforms.ComposeTransform(
-        [transforms.SigmoidTransform(), transforms.AffineTransform(low, high - low)])
+        [scalars.SigmoidTransform(), scalars.AffineTransform(low, high - low)])
 
 
 @biject_to.register(constraints.simplex)
@@ -103,7 +104,7 @@ def _biject_simplex(constraint: Any) -> Any:
 
 @transform_to.register(constraints.simplex)
 def _transform_simplex(constraint: Any) -> Any:
-    return transforms.SoftmaxTransform()
+    return scalars.SoftmaxTransform()
 
 
 @transform_to.register(constraints.lower_cholesky)

@@ -32,12 +32,8 @@ from funtorch.distributions.multivariate import (
     low_rank_mahalanobis,
     solve_lower,
 )
-from funtorch.distributions.transformed import (
-    Gumbel,
-    HalfNormal,
-    Pareto,
-    TransformedDistribution,
-)
+from funtorch.distributions.transformed import Gumbel, HalfNormal, Pareto
+from funtorch.distributions.transformed_distribution import TransformedDistribution
 from funtorch.distributions.transforms import sum_rightmost
 from funtorch.distributions.utils import euler_constant
 from funtorch.tensor import Tensor

@@ -9,7 +9,8 @@ from typing import Any
 from funtorch.distributions import constraints
 from funtorch.distributions._facades import torch
 from funtorch.distributions._numbers import eps_of, tiny_of
-from funtorch.distributions.transforms import Transform, softplus
+from funtorch.distributions.scalar_transforms import softplus
+from funtorch.distributions.transforms import Transform
 from funtorch.distributions.utils import tril_matrix_to_vec, vec_to_tril_matrix
 
 __all__ = ["CatTransform", "CorrCholeskyTransform", "CumulativeDistributionTransform",

@@ -1,7 +1,7 @@
 """Drawing numbers into tensors: where they come from, and how they lie in memory.
 
-On the CPU numbers are drawn on the host, as PyTorch draws them, and become a leaf of the program; so
-the trace is the same at every step. On a GPU only a key becomes a leaf (`keyed`).
+On the CPU numbers are drawn on the host, as PyTorch draws them, and become a leaf of the program;
+so the trace is the same at every step. On a GPU only a key becomes a leaf (`keyed`).
 """
 
 from __future__ import annotations

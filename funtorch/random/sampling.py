@@ -184,15 +184,15 @@ def integers(engine: Engine, count: int, low: int, high: int) -> Array:
     """Integers on [low, high), modulo 2^64. -> int64 [count]"""
     span = high - low
     with engine.lock:
-        if span >= 1 << 28:
-            made = engine.wide(count)
-            if span < 1 << 64:
-                made %= np.uint64(span)
-        else:
-            made = (engine.words(count) % np.uint32(span)).astype(np.uint64)
+        if span < 1 << 28:
+            made = (engine.words(count) % np.uint32(span)).astype(np.int64)
+            made += np.int64(low)
+            return made
+        wide = engine.wide(count)
     if span < 1 << 64:
-        made += np.uint64(low & 0xFFFFFFFFFFFFFFFF)
-    return made.view(np.int64)
+        wide %= np.uint64(span)
+        wide += np.uint64(low & 0xFFFFFFFFFFFFFFFF)
+    return wide.view(np.int64)
 
 
 def full_range(engine: Engine, count: int, dtype: Any) -> Array:

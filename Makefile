@@ -1,0 +1,43 @@
+# Two commands set everything up: `make demo` and `make test`. Each makes its own virtual environment.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test dev lint types bench conformance clean
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+demo: $(BIN)/python
+	$(BIN)/pip install --quiet . scikit-learn tqdm
+	$(BIN)/funtorch run --report examples/digits_cnn.py --epochs 12
+
+# The oracle is real PyTorch. It is asked for by its exact version, on its own, so that pip never
+# picks a build with CUDA for it.
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet torch==2.13.0
+	$(BIN)/pip install --quiet -e '.[dev]'
+	touch $@
+
+dev: $(VENV)/.dev
+
+test: dev
+	$(BIN)/python -m pytest -n 2
+
+lint: dev
+	$(BIN)/ruff check .
+
+# mypy cannot follow the mapping of three folders to one name in the source tree, but it can in an
+# unpacked wheel.
+types: dev
+	rm -rf build/types && mkdir -p build/types
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir build/types .
+	cd build/types && ../../$(BIN)/python -m zipfile -e funtorch-*.whl unpacked
+	cd build/types/unpacked && ../../../$(BIN)/mypy --config-file ../../../pyproject.toml
+
+bench: dev
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf build dist *.egg-info $(VENV)

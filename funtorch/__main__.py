@@ -1,0 +1,10 @@
+"""`python -m funtorch train.py ...` is `funtorch run train.py ...`."""
+
+import importlib
+import sys
+
+if __name__ == "__main__":
+    # The command line belongs to compat, which stands above this package: named, not imported.
+    cli = importlib.import_module("funtorch.compat.cli")
+    given = sys.argv[1:]
+    raise SystemExit(cli.main(given if given[:1] == ["run"] else ["run", *given]))
