@@ -9,6 +9,7 @@ from typing import IO, Any
 import numpy as np
 
 from funtorch.device import CPU
+from funtorch.dtypes import uint8
 from funtorch.serialization.storages import LoadedStorage
 
 MAGIC = 0x1950A86A20F9469CFC6C
@@ -26,9 +27,10 @@ def read(file: IO[bytes], unpickle: Unpickle, place: Place) -> Any:
 
     def note(pid: Any) -> LoadedStorage:
         _, made, key, location, count = pid[:5]
+        kind = made.kind or uint8  # an untyped storage counts bytes
         kinds[key] = (made.kind, location, count)
         # Zeros take no memory before someone writes them.
-        return LoadedStorage(np.zeros(count, made.kind.numpy), made.kind, CPU)
+        return LoadedStorage(np.zeros(count, kind.numpy), made.kind, CPU)
 
     unpickle(file, note)
     keys = unpickle(file, _none_here)
@@ -70,9 +72,10 @@ def _storage(
     file: IO[bytes], kind: Any, location: str, count: int, place: Place
 ) -> LoadedStorage:
     head = file.read(8)
-    size = count * kind.itemsize
+    element = kind or uint8
+    size = count * element.itemsize
     data = file.read(size)
     if len(head) != 8 or int.from_bytes(head, "little") != count or len(data) != size:
         raise RuntimeError(f"the file is cut short or damaged: expected a storage of {size} bytes")
-    made = LoadedStorage(np.frombuffer(data, kind.numpy), kind, CPU)
+    made = LoadedStorage(np.frombuffer(data, element.numpy), kind, CPU)
     return place(made, location)
