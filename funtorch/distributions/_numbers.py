@@ -30,3 +30,14 @@ def clamp_probs(probs: Any) -> Any:
     """Probabilities kept clear of 0 and 1. [...] -> [...]"""
     eps = eps_of(probs)
     return probs.clamp(min=eps, max=1 - eps)
+
+
+def xlogy(x: Any, y: Any) -> Any:
+    """x log y, which is 0 where both are 0, with finite gradients there. [...] -> [...]"""
+    both = (x == 0) & (y == 0)
+    return x * y.expand(both.shape).masked_fill(both, 1.0).log()
+
+
+def length(x: Any) -> Any:
+    """Euclidean length along the last dimension. [..., n] -> [...]"""
+    return x.pow(2).sum(-1).sqrt()

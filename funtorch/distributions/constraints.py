@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from funtorch.distributions._facades import torch
-from funtorch.distributions._numbers import eps_of
+from funtorch.distributions._numbers import eps_of, length
 
 __all__ = [
     "Constraint", "MixtureSameFamilyConstraint", "boolean", "cat", "corr_cholesky", "dependent",
@@ -269,7 +269,7 @@ class _CorrCholesky(Constraint):
 
     def check(self, value: Any) -> Any:
         tolerance = eps_of(value) * value.shape[-1] * 10
-        norms = torch.linalg_norm(value.detach(), dim=-1)
+        norms = length(value.detach())
         return lower_cholesky.check(value) & ((norms - 1).abs() <= tolerance).all(-1)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from funtorch.distributions import constraints
 from funtorch.distributions._facades import torch
-from funtorch.distributions._numbers import clamp_probs, tiny_of
+from funtorch.distributions._numbers import clamp_probs, tiny_of, xlogy
 from funtorch.distributions.continuous import uniform_unit
 from funtorch.distributions.distribution import Distribution, ExponentialFamily
 from funtorch.distributions.gammas import Gamma
@@ -344,7 +344,7 @@ class Poisson(ExponentialFamily):
         if self._validate_args:
             self._validate_sample(value)
         rate, value = broadcast_all(self.rate, value)
-        return torch.xlogy(value, rate) - rate - (value + 1).lgamma()
+        return xlogy(value, rate) - rate - (value + 1).lgamma()
 
     @property
     def _natural_params(self) -> tuple[Tensor]:

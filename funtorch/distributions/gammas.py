@@ -6,7 +6,7 @@ from typing import Any
 
 from funtorch.distributions import constraints
 from funtorch.distributions._facades import torch
-from funtorch.distributions._numbers import tiny_of
+from funtorch.distributions._numbers import tiny_of, xlogy
 from funtorch.distributions.distribution import Distribution, ExponentialFamily
 from funtorch.distributions.utils import broadcast_all
 from funtorch.grad_mode import is_grad_enabled
@@ -56,7 +56,7 @@ class Gamma(ExponentialFamily):
         if self._validate_args:
             self._validate_sample(value)
         c = self.concentration
-        return (torch.xlogy(c, self.rate) + torch.xlogy(c - 1, value) - self.rate * value
+        return (xlogy(c, self.rate) + xlogy(c - 1, value) - self.rate * value
                 - c.lgamma())
 
     def entropy(self) -> Tensor:
@@ -127,7 +127,7 @@ class Dirichlet(ExponentialFamily):
         if self._validate_args:
             self._validate_sample(value)
         c = self.concentration
-        return (torch.xlogy(c - 1.0, value).sum(-1) + c.sum(-1).lgamma() - c.lgamma().sum(-1))
+        return (xlogy(c - 1.0, value).sum(-1) + c.sum(-1).lgamma() - c.lgamma().sum(-1))
 
     @property
     def mean(self) -> Tensor:

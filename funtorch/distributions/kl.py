@@ -10,6 +10,7 @@ from typing import Any
 
 from funtorch.autograd import grad
 from funtorch.distributions._facades import torch
+from funtorch.distributions._numbers import xlogy
 from funtorch.distributions.categorical import Categorical, OneHotCategorical
 from funtorch.distributions.continuous import Cauchy, Exponential, Laplace, Normal, Uniform
 from funtorch.distributions.discrete import (
@@ -105,7 +106,7 @@ def kl_divergence(p: Distribution, q: Distribution) -> Tensor:
 
 def x_log_x(x: Tensor) -> Tensor:
     """x log x, 0 at 0. [...] -> [...]"""
-    return torch.xlogy(x, x)
+    return xlogy(x, x)
 
 
 def infinite_like(x: Tensor) -> Tensor:

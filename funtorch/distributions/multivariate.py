@@ -7,7 +7,7 @@ from typing import Any
 
 from funtorch.distributions import constraints
 from funtorch.distributions._facades import torch
-from funtorch.distributions._numbers import tiny_of
+from funtorch.distributions._numbers import length, tiny_of
 from funtorch.distributions.continuous import standard_normal
 from funtorch.distributions.distribution import Distribution, ExponentialFamily
 from funtorch.distributions.gammas import Beta, Gamma
@@ -435,7 +435,7 @@ class LKJCholesky(Distribution):
         with no_grad():
             y = self._beta.sample(sample_shape).unsqueeze(-1)
             u = standard_normal(self._extended_shape(sample_shape), self.concentration).tril(-1)
-            u = u / u.norm(dim=-1, keepdim=True)
+            u = u / length(u).unsqueeze(-1)
             u[..., 0, :] = 0.0
             w = y.sqrt() * u
             rest = (1 - w.pow(2).sum(-1)).clamp(min=tiny_of(w)).sqrt()
