@@ -61,6 +61,9 @@ MADE = [
 ]
 
 
+pytestmark = pytest.mark.filterwarnings("ignore:Singular sample detected")  # PyTorch's Wishart
+
+
 def make(call, package):
     return eval(f"D.{call}", {"T": package, "D": package.distributions})
 

@@ -1,0 +1,79 @@
+"""`import torch` means funtorch; run in processes of their own, because it is for whole programs."""
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+
+def run(code, *args):
+    return subprocess.run([sys.executable, "-c", textwrap.dedent(code), *args],
+                          capture_output=True, text=True)
+
+
+def test_the_same_module_objects():
+    found = run("""
+        from funtorch.compat import torch_alias
+        torch_alias.install()
+        import torch, torch.nn as nn, torch.nn.functional as F
+        from torch.utils.data import DataLoader
+        import funtorch
+        assert torch is funtorch and nn is funtorch.nn and F is funtorch.nn.functional
+        assert DataLoader is funtorch.utils.data.DataLoader
+        assert torch.__spec__.name == "funtorch"
+        torch_alias.uninstall()
+        import sys
+        assert "torch" not in sys.modules
+        print("fine")
+    """)
+    assert found.stdout.strip() == "fine", found.stderr
+
+
+def test_what_is_missing_says_so():
+    found = run("""
+        from funtorch.compat import torch_alias
+        torch_alias.install()
+        import torch.nothing_like_it
+    """)
+    assert "ModuleNotFoundError" in found.stderr
+
+
+def test_real_torch_first_is_refused():
+    pytest.importorskip("torch", reason="real PyTorch is the oracle")
+    found = run("""
+        import torch
+        from funtorch.compat import torch_alias
+        torch_alias.install()
+    """)
+    assert "real PyTorch is imported already" in found.stderr
+
+
+PROGRAM = """
+import sys
+import torch
+print(torch.__name__, sys.argv[1:])
+if "--wrong" in sys.argv:
+    torch.ones(3).sortt()
+"""
+
+
+@pytest.mark.parametrize("how", [["run"], []])
+def test_the_command_line(tmp_path, how):
+    program = tmp_path / "train.py"
+    program.write_text(PROGRAM)
+    found = subprocess.run([sys.executable, "-m", "funtorch", *how, str(program), "--epochs", "5"],
+                           capture_output=True, text=True, cwd=tmp_path)
+    assert found.stdout.strip() == "funtorch ['--epochs', '5']", found.stderr
+    assert found.returncode == 0
+
+
+def test_the_command_line_names_what_is_missing(tmp_path):
+    program = tmp_path / "train.py"
+    program.write_text(PROGRAM)
+    found = subprocess.run([sys.executable, "-m", "funtorch", str(program), "--wrong"],
+                           capture_output=True, text=True, cwd=tmp_path)
+    assert found.returncode == 1
+    assert "Tensor.sortt is not there" in found.stderr
+    assert "line 6" in found.stderr
+    assert "Tensor.sort" in found.stderr

@@ -1,0 +1,98 @@
+"""Small functions of the torch namespace against PyTorch."""
+
+from __future__ import annotations
+
+import funtorch
+import pytest
+
+torch = pytest.importorskip("torch", reason="real PyTorch is the oracle")
+
+FLOATS = ["float16", "bfloat16", "float32", "float64", "complex64"]
+INTS = ["uint8", "int8", "int16", "int32", "int64"]
+
+
+@pytest.mark.parametrize("name", FLOATS)
+def test_finfo(name: str) -> None:
+    ours, theirs = (m.finfo(getattr(m, name)) for m in (funtorch, torch))
+    for fact in ("bits", "eps", "max", "min", "tiny", "smallest_normal", "resolution", "dtype"):
+        assert getattr(ours, fact) == getattr(theirs, fact), fact
+    assert repr(ours) == repr(theirs)
+
+
+@pytest.mark.parametrize("name", INTS)
+def test_iinfo(name: str) -> None:
+    ours, theirs = (m.iinfo(getattr(m, name)) for m in (funtorch, torch))
+    assert (ours.bits, ours.min, ours.max) == (theirs.bits, theirs.min, theirs.max)
+    assert repr(ours) == repr(theirs)
+
+
+CALLS = {
+    "is_tensor": lambda t: [t.is_tensor(t.ones(1)), t.is_tensor([1])],
+    "is_floating_point": lambda t: [t.is_floating_point(t.ones(1)), t.is_complex(t.ones(1))],
+    "typename": lambda t: [t.typename(t.ones(1)), t.typename(3), t.typename(t.ones(1).long())],
+    "numel": lambda t: t.numel(t.ones(2, 3)),
+    "can_cast": lambda t: [t.can_cast(t.float32, t.int64), t.can_cast(t.int64, t.float16)],
+    "legacy": lambda t: [t.LongTensor([1, 2**40]).tolist(), t.FloatTensor(2, 3).shape == (2, 3)],
+    "legacy_is": lambda t: [isinstance(t.ones(1), t.FloatTensor), t.FloatTensor([1]).dtype],
+    "constants": lambda t: [t.pi, t.e, t.inf, t.newaxis],
+    "iinfo_of_float": lambda t: t.iinfo(t.float32),
+    "finfo_of_int": lambda t: t.finfo(t.int32),
+    "precision": lambda t: t.get_float32_matmul_precision(),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_calls(name: str) -> None:
+    results = []
+    for module in (funtorch, torch):
+        try:
+            results.append(repr(CALLS[name](module)))
+        except Exception as error:  # noqa: BLE001  (the kind of error is the result)
+            results.append(type(error))
+    assert results[0] == results[1]
+
+
+PAIRS = {
+    "same": lambda t: (t.ones(3), t.ones(3)),
+    "near": lambda t: (t.ones(3), t.ones(3) + 1e-6),
+    "far": lambda t: (t.ones(3), t.ones(3) + 1e-3),
+    "shape": lambda t: (t.ones(3), t.ones(1, 3)),
+    "dtype": lambda t: (t.ones(3), t.ones(3, dtype=t.float64)),
+    "ints": lambda t: (t.tensor([1, 2]), t.tensor([1, 3])),
+    "nan": lambda t: (t.tensor([t.nan]), t.tensor([t.nan])),
+    "inf": lambda t: (t.tensor([t.inf]), t.tensor([t.inf])),
+    "opposite_inf": lambda t: (t.tensor([t.inf]), t.tensor([-t.inf])),
+    "bools": lambda t: (t.tensor([True]), t.tensor([False])),
+    "large_ints": lambda t: (t.tensor([2**62]), t.tensor([2**62 + 1])),
+    "half": lambda t: (t.ones(2).half(), t.ones(2).half() + 1e-3),
+    "numbers": lambda t: (1.0, 1.0 + 1e-9),
+    "nested": lambda t: ({"a": [t.ones(2)]}, {"a": [t.ones(2)]}),
+    "nested_far": lambda t: ({"a": [t.ones(2)]}, {"a": [t.zeros(2)]}),
+    "keys": lambda t: ({"a": 1}, {"b": 1}),
+    "strings": lambda t: (t.ones(1), "text"),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_assert_close(name: str) -> None:
+    outcomes = []
+    for module in (funtorch, torch):
+        try:
+            module.testing.assert_close(*PAIRS[name](module))
+            outcomes.append(None)
+        except Exception as error:  # noqa: BLE001  (the kind of error is the result)
+            outcomes.append(type(error))
+    assert outcomes[0] == outcomes[1]
+
+
+def test_nan_equal_on_request() -> None:
+    both = funtorch.tensor([funtorch.nan, 1.0])
+    funtorch.testing.assert_close(both, both.clone(), equal_nan=True)
+
+
+def test_questions_about_what_is_below() -> None:
+    assert funtorch.backends.mps.is_available() is False
+    assert funtorch.cuda.is_available() == (funtorch.cuda.device_count() > 0)
+    funtorch.backends.cudnn.benchmark = False
+    assert funtorch.backends.cuda.matmul.allow_tf32 is False
+    assert funtorch.version.__version__ == funtorch.__version__
