@@ -9,6 +9,7 @@ from funtorch import autograd, dtypes, ops, random
 from funtorch import methods as _methods
 from funtorch._surface import bind as _bind
 from funtorch.autograd import engine as _engine
+from funtorch.autograd import function as _function
 from funtorch.device import device, set_default_device
 from funtorch.dtypes import dtype, get_default_dtype, promote_types, set_default_dtype
 from funtorch.explain import explain
@@ -20,6 +21,7 @@ from funtorch.grad_mode import (
     no_grad,
     set_grad_enabled,
 )
+from funtorch.ops import creation as _creation
 from funtorch.ops import memory as _memory
 from funtorch.printing import get_printoptions, set_printoptions
 from funtorch.random import (
@@ -44,6 +46,7 @@ memory_format = _memory.memory_format
 strided = _methods.strided
 layout = _methods.Layout
 _engine._cast_op.append(_memory._cast)
+_function.zeros_of.append(_creation.zeros_at)
 
 special = _ModuleType("funtorch.special")
 linalg = _ModuleType("funtorch.linalg")
@@ -65,7 +68,36 @@ _bind(
 
 from funtorch import cuda, distributions, func, optim, utils  # noqa: E402
 
-from funtorch import serialization  # noqa: E402
+from funtorch import backends, serialization, testing, toplevel as _toplevel, version  # noqa: E402
+from funtorch.toplevel import (  # noqa: E402
+    are_deterministic_algorithms_enabled,
+    can_cast,
+    e,
+    get_default_device,
+    get_float32_matmul_precision,
+    get_num_threads,
+    inf,
+    is_complex,
+    is_conj,
+    is_deterministic_algorithms_warn_only_enabled,
+    is_floating_point,
+    is_inference,
+    is_nonzero,
+    is_signed,
+    is_tensor,
+    nan,
+    newaxis,
+    numel,
+    pi,
+    set_float32_matmul_precision,
+    set_num_threads,
+    typename,
+    use_deterministic_algorithms,
+)
+from funtorch.typeinfo import finfo, iinfo  # noqa: E402
+from funtorch.lowering import OutOfMemoryError  # noqa: E402
 from funtorch.serialization import load, save  # noqa: E402
 
-__version__ = "2.13.0+funtorch0.1.0"
+globals().update(_toplevel.tensor_types("cpu"))
+
+__version__ = version.__version__

@@ -5,7 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from funtorch import lowering
+from funtorch.cuda.streams import (
+    Event,
+    Stream,
+    current_stream,
+    default_stream,
+    stream,
+)
 from funtorch.device import device, gpu_count, place_of
+from funtorch.lowering import OutOfMemoryError
+from funtorch.random import manual_seed as _manual_seed
+from funtorch.toplevel import tensor_types
+
+__all__ = ["Event", "OutOfMemoryError", "Stream", "current_stream", "default_stream", "stream"]
+
+globals().update(tensor_types("cuda"))
 
 
 def is_available() -> bool:
@@ -57,3 +71,41 @@ def max_memory_allocated(which: Any = None) -> int:
 
 def empty_cache() -> None:
     """Nothing to do: XLA keeps one pool and gives memory back when the process ends."""
+
+
+def memory_reserved(which: Any = None) -> int:
+    """Bytes that XLA's pool holds on a GPU."""
+    return _statistic("pool_bytes", which)
+
+
+def mem_get_info(which: Any = None) -> tuple[int, int]:
+    """Bytes free and bytes in all, of what XLA may use on a GPU."""
+    limit = _statistic("bytes_limit", which)
+    return limit - memory_allocated(which), limit
+
+
+def is_initialized() -> bool:
+    """Is a GPU in use?"""
+    return is_available()
+
+
+def get_device_capability(which: Any = None) -> tuple[int, int]:
+    """A GPU's compute capability, for example (9, 0)."""
+    major, _, minor = str(place_of(_gpu(which)).compute_capability).partition(".")
+    return int(major), int(minor or 0)
+
+
+def is_bf16_supported(including_emulation: bool = True) -> bool:
+    """Does the GPU compute in bfloat16?"""
+    return is_available() and (including_emulation or get_device_capability()[0] >= 8)
+
+
+def manual_seed(seed: int) -> None:
+    """Seed the generator. Without a GPU this does nothing, as in PyTorch."""
+    if is_available():
+        _manual_seed(seed)
+
+
+def manual_seed_all(seed: int) -> None:
+    """Seed the generators of all GPUs."""
+    manual_seed(seed)

@@ -1,0 +1,82 @@
+"""Streams and events of GPUs. XLA runs one stream per device, in order; so there is one here."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from funtorch import lowering
+
+
+class Stream:
+    """The one stream of a device: everything runs in the order in which it was recorded."""
+
+    def __init__(self, device: Any = None, priority: int = 0) -> None:
+        self.device = device
+
+    def synchronize(self) -> None:
+        """Wait until everything recorded so far has run."""
+        lowering.flush(wait=True)
+
+    def wait_stream(self, stream: Stream) -> None:
+        """Nothing to wait for: the order of the program is kept."""
+
+    def wait_event(self, event: Event) -> None:
+        """Nothing to wait for: the order of the program is kept."""
+
+    def record_event(self, event: Event | None = None) -> Event:
+        """Record an event now."""
+        event = event or Event()
+        event.record(self)
+        return event
+
+
+class Event:
+    """A moment in a stream. With enable_timing, recording waits for the device, to read a clock."""
+
+    def __init__(
+        self, enable_timing: bool = False, blocking: bool = False, interprocess: bool = False
+    ) -> None:
+        self.enable_timing = enable_timing
+        self._at: float | None = None
+
+    def record(self, stream: Stream | None = None) -> None:
+        """Mark the moment."""
+        lowering.flush(wait=self.enable_timing)
+        self._at = time.perf_counter()
+
+    def synchronize(self) -> None:
+        """Wait until the event has happened."""
+        lowering.flush(wait=True)
+
+    def wait(self, stream: Stream | None = None) -> None:
+        """Nothing to wait for: the order of the program is kept."""
+
+    def elapsed_time(self, end_event: Event) -> float:
+        """Milliseconds from this event to another."""
+        if not (self.enable_timing and end_event.enable_timing):
+            raise ValueError("Both events must be created with argument 'enable_timing=True'.")
+        if self._at is None or end_event._at is None:
+            raise ValueError("Both events must be recorded before calculating elapsed time.")
+        return (end_event._at - self._at) * 1e3
+
+
+_only = Stream()
+
+
+def current_stream(device: Any = None) -> Stream:
+    """The one stream."""
+    return _only
+
+
+def default_stream(device: Any = None) -> Stream:
+    """The one stream."""
+    return _only
+
+
+@contextlib.contextmanager
+def stream(stream: Stream | None) -> Iterator[None]:
+    """Record on a stream: there is only one."""
+    yield
