@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from funtorch.distributions._facades import torch
+from funtorch.distributions._matrices import _eigenvalues, _factor
 from funtorch.distributions._numbers import eps_of, length
 
 __all__ = [
@@ -295,7 +296,7 @@ class _PositiveSemidefinite(_Symmetric):
         symmetric_too = super().check(value)
         if not symmetric_too.all():
             return symmetric_too
-        return torch.linalg_eigvalsh(value).ge(0).all(-1)
+        return _eigenvalues(value.detach()).ge(0).all(-1)
 
 
 class _PositiveDefinite(_Symmetric):
@@ -303,7 +304,8 @@ class _PositiveDefinite(_Symmetric):
         symmetric_too = super().check(value)
         if not symmetric_too.all():
             return symmetric_too
-        return torch.linalg_cholesky_ex(value)[1].eq(0)
+        factor = _factor(value.detach())
+        return (factor == factor).all(-1).all(-1)  # NaN if it is not
 
 
 class _Cat(Constraint):
@@ -324,9 +326,9 @@ class _Cat(Constraint):
 
     def check(self, value: Any) -> Any:
         parts, start = [], 0
-        for constraint, length in zip(self.cseq, self.lengths, strict=True):
-            parts.append(constraint.check(value.narrow(self.dim, start, length)))
-            start += length
+        for constraint, extent in zip(self.cseq, self.lengths, strict=True):
+            parts.append(constraint.check(value.narrow(self.dim, start, extent)))
+            start += extent
         return torch.cat(parts, self.dim)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from funtorch.distributions import constraints
 from funtorch.distributions._facades import torch
+from funtorch.distributions._matrices import _lower_gamma
 from funtorch.distributions._numbers import tiny_of, xlogy
 from funtorch.distributions.distribution import Distribution, ExponentialFamily
 from funtorch.distributions.utils import broadcast_all
@@ -75,7 +76,7 @@ class Gamma(ExponentialFamily):
         """By the regularised incomplete gamma function."""
         if self._validate_args:
             self._validate_sample(value)
-        return torch.igamma(self.concentration, self.rate * value)
+        return _lower_gamma(self.concentration, self.rate * value)
 
 
 class Chi2(Gamma):

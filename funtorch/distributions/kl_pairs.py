@@ -37,7 +37,7 @@ for _p, _qs in {
     ContinuousBernoulli: (Pareto,),
     Exponential: (Beta, ContinuousBernoulli, Pareto, Uniform),
     Gamma: (Beta, ContinuousBernoulli, Pareto, Uniform),
-    **{p: (Beta, ContinuousBernoulli, Exponential, Gamma, Pareto, Uniform) for p in _EVERYWHERE},
+    **dict.fromkeys(_EVERYWHERE, (Beta, ContinuousBernoulli, Exponential, Gamma, Pareto, Uniform)),
     Pareto: (Beta, ContinuousBernoulli, Uniform),
     Poisson: (Bernoulli, Binomial),
 }.items():

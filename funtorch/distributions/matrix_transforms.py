@@ -8,6 +8,7 @@ from typing import Any
 
 from funtorch.distributions import constraints
 from funtorch.distributions._facades import torch
+from funtorch.distributions._matrices import _factor
 from funtorch.distributions._numbers import eps_of, tiny_of
 from funtorch.distributions.scalar_transforms import softplus
 from funtorch.distributions.transforms import Transform
@@ -151,7 +152,7 @@ class PositiveDefiniteTransform(Transform):
         return factor @ factor.mT
 
     def _inverse(self, y: Any) -> Any:
-        return LowerCholeskyTransform().inv(torch.linalg_cholesky(y))
+        return LowerCholeskyTransform().inv(_factor(y))
 
 
 class CatTransform(Transform):

@@ -7,11 +7,12 @@ from typing import Any
 
 from funtorch.distributions import constraints
 from funtorch.distributions._facades import torch
+from funtorch.distributions._matrices import _factor, _solve_lower
 from funtorch.distributions._numbers import length, tiny_of
 from funtorch.distributions.continuous import standard_normal
 from funtorch.distributions.distribution import Distribution, ExponentialFamily
 from funtorch.distributions.gammas import Beta, Gamma
-from funtorch.distributions.utils import lazy_property
+from funtorch.distributions.utils import lazy_property, vec_to_tril_matrix
 from funtorch.grad_mode import no_grad
 from funtorch.tensor import Tensor
 
@@ -27,7 +28,7 @@ def batch_mv(matrix: Tensor, vector: Tensor) -> Tensor:
 
 def solve_lower(lower: Tensor, right: Tensor) -> Tensor:
     """lower^-1 right. [..., n, n], [..., n, m] -> [..., n, m]"""
-    return torch.linalg_solve_triangular(lower, right, upper=False)
+    return _solve_lower(lower, right)
 
 
 def batch_mahalanobis(lower: Tensor, x: Tensor) -> Tensor:
@@ -45,7 +46,7 @@ def half_log_det(lower: Tensor) -> Tensor:
 
 def precision_to_scale_tril(precision: Tensor) -> Tensor:
     """Cholesky factor of the inverse. [..., n, n] -> [..., n, n]"""
-    flipped = torch.linalg_cholesky(precision.flip((-2, -1)))
+    flipped = _factor(precision.flip((-2, -1)))
     inverse_factor = flipped.flip((-2, -1)).mT
     eye = torch.eye(precision.shape[-1], dtype=precision.dtype, device=precision.device)
     return solve_lower(inverse_factor, eye.expand(precision.shape))
@@ -72,7 +73,7 @@ class _GivenByMatrix(Distribution):
         if "scale_tril" in own:
             self._unbroadcasted_scale_tril = own["scale_tril"]
         elif "covariance_matrix" in own:
-            self._unbroadcasted_scale_tril = torch.linalg_cholesky(own["covariance_matrix"])
+            self._unbroadcasted_scale_tril = _factor(own["covariance_matrix"])
         else:
             self._unbroadcasted_scale_tril = precision_to_scale_tril(own["precision_matrix"])
 
@@ -94,7 +95,10 @@ class _GivenByMatrix(Distribution):
     @lazy_property
     def precision_matrix(self) -> Tensor:
         """(L L')^-1"""
-        return torch.cholesky_inverse(self._unbroadcasted_scale_tril).expand(self._matrix_shape())
+        lower = self._unbroadcasted_scale_tril
+        eye = torch.eye(lower.shape[-1], dtype=lower.dtype, device=lower.device)
+        inverse = solve_lower(lower, eye)
+        return torch.matmul(inverse.mT, inverse).expand(self._matrix_shape())
 
 
 class MultivariateNormal(_GivenByMatrix):
@@ -229,7 +233,7 @@ class LowRankMultivariateNormal(Distribution):
     @lazy_property
     def scale_tril(self) -> Tensor:
         """Cholesky factor of the covariance."""
-        return torch.linalg_cholesky(self.covariance_matrix)
+        return _factor(self.covariance_matrix)
 
     @lazy_property
     def precision_matrix(self) -> Tensor:
@@ -266,7 +270,7 @@ def _capacitance(factor: Tensor, diag: Tensor) -> Tensor:
     """Cholesky factor of I + W' D^-1 W. [..., n, m], [..., n] -> [..., m, m]"""
     inner = torch.matmul(factor.mT / diag.unsqueeze(-2), factor)
     eye = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device)
-    return torch.linalg_cholesky(inner + eye)
+    return _factor(inner + eye)
 
 
 def low_rank_log_det(diag: Tensor, capacitance_tril: Tensor) -> Tensor:
@@ -357,8 +361,9 @@ class Wishart(_GivenByMatrix, ExponentialFamily):
         """Bartlett's decomposition."""
         chi = self._chi2.rsample(sample_shape).sqrt()
         n = self._event_shape[-1]
-        lower = standard_normal((*sample_shape, *self._batch_shape, n, n), chi).tril(-1)
-        factor = self._unbroadcasted_scale_tril @ (lower + chi.diag_embed())
+        below = standard_normal((*sample_shape, *self._batch_shape, n * (n - 1) // 2), chi)
+        bartlett = vec_to_tril_matrix(below, diag=-1) if n > 1 else torch.zeros_like(chi[..., None])
+        factor = self._unbroadcasted_scale_tril @ (bartlett + chi.diag_embed())
         return factor @ factor.mT
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -370,7 +375,7 @@ class Wishart(_GivenByMatrix, ExponentialFamily):
         eye = torch.eye(p, dtype=value.dtype, device=value.device)
         inverse = solve_lower(lower, eye.expand(lower.shape))
         trace = (torch.matmul(inverse.mT, inverse) * value).sum((-2, -1))
-        log_det = 2 * half_log_det(torch.linalg_cholesky(value))
+        log_det = 2 * half_log_det(_factor(value))
         return (-nu * (p * math.log(2) / 2 + half_log_det(lower)) - _mvlgamma(nu / 2, p)
                 + (nu - p - 1) / 2 * log_det - trace / 2)
 
@@ -389,7 +394,7 @@ class Wishart(_GivenByMatrix, ExponentialFamily):
 
     def _log_normalizer(self, x: Tensor, y: Tensor) -> Tensor:  # type: ignore[override]
         p = y.shape[-1]
-        return x * (-torch.linalg_slogdet(-2 * y)[1] + p * math.log(4)) + _mvlgamma(x, p)
+        return x * (-2 * half_log_det(_factor(-2 * y)) + p * math.log(4)) + _mvlgamma(x, p)
 
 
 def _mvlgamma(x: Tensor, p: int) -> Tensor:

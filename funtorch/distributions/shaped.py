@@ -8,6 +8,7 @@ from typing import Any
 from funtorch import dtypes
 from funtorch.distributions import constraints
 from funtorch.distributions._facades import torch
+from funtorch.distributions._matrices import _scaled_bessel0, _scaled_bessel1
 from funtorch.distributions.continuous import standard_normal, uniform_unit
 from funtorch.distributions.distribution import Distribution
 from funtorch.distributions.gammas import Chi2
@@ -173,7 +174,7 @@ class VonMises(Distribution):
         if self._validate_args:
             self._validate_sample(value)
         c = self.concentration
-        log_i0 = torch.i0e(c).log() + c
+        log_i0 = _scaled_bessel0(c).log() + c
         return c * (value - self.loc).cos() - math.log(2 * math.pi) - log_i0
 
     @lazy_property
@@ -217,6 +218,6 @@ class VonMises(Distribution):
     @property
     def variance(self) -> Tensor:
         """Circular variance, 1 - I1 / I0."""
-        return 1 - torch.i1e(self.concentration) / torch.i0e(self.concentration)
+        return 1 - _scaled_bessel1(self.concentration) / _scaled_bessel0(self.concentration)
 
 

@@ -123,7 +123,7 @@ def _binomial(n: float, p: float, cursor: Cursor) -> float:
         return 0.0
     if p >= 1:
         return n
-    if not p == p or not n == n:
+    if math.isnan(p) or math.isnan(n):
         return math.nan
     q = min(p, 1 - p) if p > 0.5 else p
     drawn = _binomial_large(n, q, cursor) if n * q >= 10 else _binomial_small(n, q, cursor)

