@@ -95,6 +95,7 @@ from funtorch.toplevel import (  # noqa: E402
     use_deterministic_algorithms,
 )
 from funtorch.typeinfo import finfo, iinfo  # noqa: E402
+from funtorch.utils.dlpack import from_dlpack, to_dlpack  # noqa: E402
 from funtorch.lowering import OutOfMemoryError  # noqa: E402
 from funtorch.serialization import load, save  # noqa: E402
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import funtorch
 import numpy as np
 import pytest
+
+import funtorch
 from funtorch import printing
 
 torch = pytest.importorskip("torch", reason="real PyTorch is the oracle")

@@ -9,8 +9,9 @@ import pickle
 from collections import OrderedDict
 from pathlib import Path
 
-import funtorch
 import pytest
+
+import funtorch
 
 torch = pytest.importorskip("torch", reason="real PyTorch is the oracle")
 
@@ -97,7 +98,7 @@ def test_paths_and_mmap(tmp_path: Path) -> None:
     funtorch.save({"w": funtorch.ones(1000)}, path)
     assert torch.load(path, mmap=True)["w"].sum().item() == 1000
     assert funtorch.load(str(path), mmap=True)["w"].sum().item() == 1000
-    assert os.listdir(tmp_path) == ["net.pt"]
+    assert [p.name for p in tmp_path.iterdir()] == ["net.pt"]
     with pytest.raises(RuntimeError, match="does not exist"):
         funtorch.save(1, tmp_path / "missing" / "net.pt")
 
@@ -108,7 +109,7 @@ def test_failed_save_keeps_the_old_file(tmp_path: Path) -> None:
     with pytest.raises((pickle.PicklingError, AttributeError, TypeError)):
         funtorch.save(lambda: None, path)
     assert funtorch.load(path) == 1
-    assert os.listdir(tmp_path) == ["net.pt"]
+    assert [p.name for p in tmp_path.iterdir()] == ["net.pt"]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import io
 import os
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
@@ -41,10 +42,9 @@ def save(
     comes the same zip archive.
     """
     if isinstance(f, str | os.PathLike):
-        path = os.fspath(f)
-        stem = os.path.splitext(os.path.basename(path))[0]
+        path = Path(f)
         with archive.replacing(path) as file:
-            archive.write(obj, file, stem or "archive", pickle_protocol)
+            archive.write(obj, file, path.stem or "archive", pickle_protocol)
         return
     if not hasattr(f, "write"):
         raise AttributeError(
@@ -80,7 +80,7 @@ def load(
         return _load_data(file, storage)
 
     if isinstance(f, str | os.PathLike):
-        with open(f, "rb") as file:
+        with Path(f).open("rb") as file:
             return _load(file, unpickle, place)
     if not hasattr(f, "read"):
         raise AttributeError(

@@ -8,8 +8,10 @@ import io
 import os
 import struct
 import sys
+import uuid
 import zipfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -64,26 +66,24 @@ def write(obj: Any, file: IO[bytes], folder: str, protocol: int = 2) -> None:
 
 
 @contextlib.contextmanager
-def replacing(path: str) -> Iterator[IO[bytes]]:
+def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """A file to write that takes the place of `path` only once it is complete."""
-    path = os.path.realpath(path)
-    folder = os.path.dirname(path)
-    if not os.path.isdir(folder):
-        raise RuntimeError(f"Parent directory {folder} does not exist.")
-    if os.path.exists(path) and not os.path.isfile(path):
-        with open(path, "wb") as file:  # a device or a pipe: nothing to take the place of
+    target = Path(path).resolve()
+    if not target.parent.is_dir():
+        raise RuntimeError(f"Parent directory {target.parent} does not exist.")
+    if target.exists() and not target.is_file():
+        with target.open("wb") as file:  # a device or a pipe: nothing to take the place of
             yield file
         return
-    temporary = f"{path}.{os.getpid()}-{id(object()):x}.tmp"
+    temporary = target.with_name(f"{target.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
     try:
-        with open(temporary, "xb") as file:
+        with temporary.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        temporary.replace(target)
     except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(temporary)
+        temporary.unlink(missing_ok=True)
         raise
 
 

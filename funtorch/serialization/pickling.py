@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections import OrderedDict
-from typing import Any
+from typing import Any, ClassVar
 
 from funtorch.device import device
 from funtorch.dispatch import read
@@ -20,7 +20,7 @@ from funtorch.tensor import Storage, Tensor, device_of_tensor, dtype_of, size_of
 class Name:
     """A global of PyTorch, to be written by name only. Callable, since pickle asks for that."""
 
-    _known: dict[tuple[str, str], Name] = {}
+    _known: ClassVar[dict[tuple[str, str], Name]] = {}
 
     def __init__(self, module: str, name: str) -> None:
         self.module = module
@@ -62,7 +62,7 @@ class TorchPickler(pickle._Pickler):  # type: ignore[name-defined,misc]
     (torch) is not there.
     """
 
-    dispatch = dict(pickle._Pickler.dispatch)  # type: ignore[attr-defined]
+    dispatch: ClassVar[dict[Any, Any]] = dict(pickle._Pickler.dispatch)  # type: ignore[attr-defined]
 
     def __init__(self, file: Any, protocol: int = 2) -> None:
         super().__init__(file, protocol)
@@ -70,9 +70,7 @@ class TorchPickler(pickle._Pickler):  # type: ignore[name-defined,misc]
 
     def save(self, obj: Any, save_persistent_id: bool = True) -> None:
         """Save one object; dtypes and memory formats are globals in PyTorch."""
-        if type(obj) is dtype:
-            obj = Name.of("torch", obj.name)
-        elif type(obj) is memory_format:
+        if type(obj) is dtype or type(obj) is memory_format:
             obj = Name.of("torch", obj.name)
         super().save(obj, save_persistent_id)
 

@@ -7,7 +7,7 @@ import importlib
 import pickle
 from collections import Counter, OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from funtorch import dtypes
 from funtorch.device import device
@@ -148,7 +148,7 @@ class DataUnpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
     (REDUCE, NEWOBJ, BUILD) first look who it is.
     """
 
-    dispatch = {
+    dispatch: ClassVar[dict[int, Any]] = {
         code: action
         for code, action in pickle._Unpickler.dispatch.items()  # type: ignore[attr-defined]
         if bytes([code])

@@ -1,5 +1,5 @@
 """torch.utils."""
 
-from funtorch.utils import checkpoint, data
+from funtorch.utils import checkpoint, data, dlpack
 
-__all__ = ["checkpoint", "data"]
+__all__ = ["checkpoint", "data", "dlpack"]
