@@ -373,7 +373,9 @@ class Wishart(_GivenByMatrix, ExponentialFamily):
         nu, p = self.df, self._event_shape[-1]
         lower = self._unbroadcasted_scale_tril
         eye = torch.eye(p, dtype=value.dtype, device=value.device)
-        inverse = solve_lower(lower, eye.expand(lower.shape))
+        # Through the product, so that all entries of the factor get PyTorch's gradient.
+        again = _factor(torch.matmul(lower, lower.mT))
+        inverse = solve_lower(again, eye.expand(lower.shape))
         trace = (torch.matmul(inverse.mT, inverse) * value).sum((-2, -1))
         log_det = 2 * half_log_det(_factor(value))
         return (-nu * (p * math.log(2) / 2 + half_log_det(lower)) - _mvlgamma(nu / 2, p)

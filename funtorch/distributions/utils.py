@@ -6,11 +6,13 @@ from collections.abc import Callable
 from functools import update_wrapper
 from typing import Any
 
+import numpy as np
+
 from funtorch import dtypes
 from funtorch.distributions._facades import torch
 from funtorch.distributions._numbers import clamp_probs, eps_of
 from funtorch.grad_mode import enable_grad
-from funtorch.tensor import Tensor
+from funtorch.tensor import Tensor, from_host
 
 euler_constant = 0.57721566490153286060  # Euler Mascheroni Constant
 
@@ -25,10 +27,14 @@ def broadcast_all(*values: Any) -> tuple[Any, ...]:
                          "objects implementing __torch_function__.")
     given = [v for v in values if isinstance(v, Tensor)]
     if len(given) < len(values):
-        like = {"dtype": dtypes.get_default_dtype()}
-        if given:
-            like = {"dtype": given[0].dtype, "device": given[0].device}
-        values = tuple(v if isinstance(v, Tensor) else torch.full((), v, **like) for v in values)
+        dtype = given[0].dtype if given else dtypes.get_default_dtype()
+        device = given[0].device if given else None
+        # Leaves of the program, not constants in it: XLA computes with constants differently, and
+        # samples would depend on when they are computed.
+        values = tuple(
+            v if isinstance(v, Tensor) else from_host(np.array(v, dtype.numpy), device=device)
+            for v in values
+        )
     return tuple(torch.broadcast_tensors(*values))
 
 

@@ -153,7 +153,7 @@ def native_dropout(self: Tensor, p: float, train: bool | None) -> tuple[Tensor, 
 # nn.functional --------------------------------------------------------------------------------
 
 
-def _functional(kind: Any, changed: Any, p: float, inplace: bool, input: Tensor,  # noqa: A002
+def _functional(kind: Any, changed: Any, p: float, inplace: bool, input: Tensor,
                 training: bool) -> Tensor:
     if not 0 <= p <= 1:
         raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
@@ -162,7 +162,7 @@ def _functional(kind: Any, changed: Any, p: float, inplace: bool, input: Tensor,
 
 @composite(name="_functional_dropout", aliases=("functional.dropout",),
            function=False)
-def functional_dropout(input: Tensor, p: float = 0.5, training: bool = True,  # noqa: A002
+def functional_dropout(input: Tensor, p: float = 0.5, training: bool = True,
                        inplace: bool = False) -> Tensor:
     """Zeroes elements with probability p and scales the others up. [...] -> [...]"""
     return _functional(dropout, dropout_, p, inplace, input, training)
@@ -170,7 +170,7 @@ def functional_dropout(input: Tensor, p: float = 0.5, training: bool = True,  # 
 
 @composite(name="_functional_alpha_dropout",
            aliases=("functional.alpha_dropout",), function=False)
-def functional_alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False,  # noqa: A002
+def functional_alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False,
                              inplace: bool = False) -> Tensor:
     """Sets elements to SELU's negative limit, keeping mean and variance. [...] -> [...]"""
     return _functional(alpha_dropout, alpha_dropout_, p, inplace, input, training)
@@ -178,14 +178,14 @@ def functional_alpha_dropout(input: Tensor, p: float = 0.5, training: bool = Fal
 
 @composite(name="_functional_feature_alpha_dropout",
            aliases=("functional.feature_alpha_dropout",), function=False)
-def functional_feature_alpha_dropout(input: Tensor, p: float = 0.5,  # noqa: A002
+def functional_feature_alpha_dropout(input: Tensor, p: float = 0.5,
                                      training: bool = False, inplace: bool = False) -> Tensor:
     """`alpha_dropout` of whole channels. [N, C, ...] -> the same"""
     return _functional(feature_alpha_dropout, feature_alpha_dropout_, p, inplace, input, training)
 
 
 @composite("functional", function=False)
-def dropout1d(input: Tensor, p: float = 0.5, training: bool = True,  # noqa: A002
+def dropout1d(input: Tensor, p: float = 0.5, training: bool = True,
               inplace: bool = False) -> Tensor:
     """Zeroes whole channels. [N, C, L] or [C, L] -> the same"""
     if input.ndim not in (2, 3):
@@ -195,7 +195,7 @@ def dropout1d(input: Tensor, p: float = 0.5, training: bool = True,  # noqa: A00
 
 
 @composite("functional", function=False)
-def dropout2d(input: Tensor, p: float = 0.5, training: bool = True,  # noqa: A002
+def dropout2d(input: Tensor, p: float = 0.5, training: bool = True,
               inplace: bool = False) -> Tensor:
     """Zeroes whole channels. [N, C, H, W] -> the same"""
     if input.ndim not in (3, 4):
@@ -211,7 +211,7 @@ def dropout2d(input: Tensor, p: float = 0.5, training: bool = True,  # noqa: A00
 
 
 @composite("functional", function=False)
-def dropout3d(input: Tensor, p: float = 0.5, training: bool = True,  # noqa: A002
+def dropout3d(input: Tensor, p: float = 0.5, training: bool = True,
               inplace: bool = False) -> Tensor:
     """Zeroes whole channels. [N, C, D, H, W] or [C, D, H, W] -> the same"""
     if input.ndim not in (4, 5):
@@ -229,7 +229,7 @@ def _warn_rank(name: str, rank: int, spatial: int, wanted: str) -> None:
     )
 
 
-def _channels(input: Tensor, p: float, training: bool, inplace: bool,  # noqa: A002
+def _channels(input: Tensor, p: float, training: bool, inplace: bool,
               *, batched: bool) -> Tensor:
     if batched:
         return _functional(feature_dropout, feature_dropout_, p, inplace, input, training)
@@ -296,14 +296,14 @@ def rrelu_(self: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: b
 
 
 @composite(name="_functional_rrelu", aliases=("functional.rrelu",), function=False)
-def functional_rrelu(input: Tensor, lower: float = 1 / 8, upper: float = 1 / 3,  # noqa: A002
+def functional_rrelu(input: Tensor, lower: float = 1 / 8, upper: float = 1 / 3,
                      training: bool = False, inplace: bool = False) -> Tensor:
     """Leaky ReLU; in training with random slopes from [lower, upper]. [...] -> [...]"""
     return (rrelu_ if inplace else rrelu)(input, lower, upper, training)
 
 
 @composite(name="_functional_rrelu_", aliases=("functional.rrelu_",), function=False)
-def functional_rrelu_(input: Tensor, lower: float = 1 / 8, upper: float = 1 / 3,  # noqa: A002
+def functional_rrelu_(input: Tensor, lower: float = 1 / 8, upper: float = 1 / 3,
                       training: bool = False) -> Tensor:
     """`rrelu` in place."""
     return rrelu_(input, lower, upper, training)
