@@ -102,6 +102,21 @@ def _cpu() -> Any:
     return jax.devices("cpu")[0]
 
 
+_chosen_gpu = [0]
+
+
+def chosen_gpu() -> int:
+    """The index of the GPU that 'cuda' without an index means."""
+    return _chosen_gpu[0]
+
+
+def choose_gpu(index: int) -> int:
+    """Set which GPU 'cuda' means; returns which it was. Raises RuntimeError if there is none."""
+    place_of(device("cuda", index))
+    before, _chosen_gpu[0] = _chosen_gpu[0], index
+    return before
+
+
 def gpu_count() -> int:
     """How many GPUs JAX sees."""
     return len(_gpus())
@@ -122,7 +137,7 @@ def place_of(where: Any) -> Any:
         raise RuntimeError(
             "Found no GPU that JAX can use: install funtorch with the extra 'cuda13', or use 'cpu'"
         )
-    index = where.index or 0
+    index = _chosen_gpu[0] if where.index is None else where.index
     if index >= len(gpus):
         raise RuntimeError(f"CUDA error: invalid device ordinal {index} ({len(gpus)} visible)")
     return gpus[index]

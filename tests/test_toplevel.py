@@ -97,3 +97,14 @@ def test_questions_about_what_is_below() -> None:
     funtorch.backends.cudnn.benchmark = False
     assert funtorch.backends.cuda.matmul.allow_tf32 is False
     assert funtorch.version.__version__ == funtorch.__version__
+
+
+def test_choosing_a_gpu() -> None:
+    if not funtorch.cuda.is_available():
+        with pytest.raises(RuntimeError):
+            funtorch.cuda.set_device(0)
+        with funtorch.cuda.device(-1):
+            return
+    funtorch.cuda.set_device(0)
+    assert funtorch.ones(1, device="cuda").device == funtorch.device("cuda", 0)
+    assert funtorch.cuda.current_device() == 0

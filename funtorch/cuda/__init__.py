@@ -12,7 +12,8 @@ from funtorch.cuda.streams import (
     default_stream,
     stream,
 )
-from funtorch.device import device, gpu_count, place_of
+from funtorch.device import choose_gpu, chosen_gpu, gpu_count, place_of
+from funtorch.device import device as _device
 from funtorch.lowering import OutOfMemoryError
 from funtorch.random import manual_seed as _manual_seed
 from funtorch.toplevel import tensor_types
@@ -35,7 +36,7 @@ def device_count() -> int:
 def current_device() -> int:
     """The index of the GPU that 'cuda' means."""
     place_of("cuda")  # raises where there is none
-    return 0
+    return chosen_gpu()
 
 
 def get_device_name(which: Any = None) -> str:
@@ -43,10 +44,34 @@ def get_device_name(which: Any = None) -> str:
     return str(place_of(_gpu(which)).device_kind)
 
 
-def _gpu(which: Any) -> device:
+def _gpu(which: Any) -> _device:
     if which is None:
-        return device("cuda", 0)
-    return device("cuda", which) if isinstance(which, int) else device(which)
+        return _device("cuda", chosen_gpu())
+    return _device("cuda", which) if isinstance(which, int) else _device(which)
+
+
+def set_device(device: Any) -> None:
+    """Set the GPU that 'cuda' without an index means. A negative index changes nothing."""
+    if isinstance(device, int) and device < 0:
+        return
+    index = _gpu(device).index
+    choose_gpu(chosen_gpu() if index is None else index)
+
+
+class device:  # noqa: N801  (PyTorch's name)
+    """Another GPU for 'cuda' for a while: `with cuda.device(1): ...`"""
+
+    def __init__(self, device: Any) -> None:
+        self.idx = device if isinstance(device, int) else _gpu(device).index
+        self.prev_idx = -1
+
+    def __enter__(self) -> None:
+        if self.idx is not None and self.idx >= 0:
+            self.prev_idx = choose_gpu(self.idx)
+
+    def __exit__(self, *exc: object) -> None:
+        if self.prev_idx >= 0:
+            choose_gpu(self.prev_idx)
 
 
 def synchronize(which: Any = None) -> None:
