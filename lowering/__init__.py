@@ -7,22 +7,26 @@ from funtorch.lowering.aval import META, Aval, aval_of
 from funtorch.lowering.backward import (
     residual_instance,
     residual_vjp_instance,
+    vjp_depends,
     vjp_instance,
 )
 from funtorch.lowering.capture import Captured, capture
 from funtorch.lowering.compile import cache
 from funtorch.lowering.execute import OutOfMemoryError
+from funtorch.lowering.forked import ForkedError, forbid
 from funtorch.lowering.op import Instance, Op, instance, platform
 from funtorch.lowering.record import flush, record
 from funtorch.lowering.scoping import scope, within
-from funtorch.lowering.settings import execution_mode, settings
+from funtorch.lowering.settings import MODES, execution_mode, settings
 from funtorch.lowering.stats import stats
 from funtorch.lowering.value import Value, constant
 
 __all__ = [
     "META",
+    "MODES",
     "Aval",
     "Captured",
+    "ForkedError",
     "Instance",
     "Op",
     "OutOfMemoryError",
@@ -33,6 +37,7 @@ __all__ = [
     "constant",
     "execution_mode",
     "flush",
+    "forbid",
     "instance",
     "platform",
     "record",
@@ -41,6 +46,7 @@ __all__ = [
     "scope",
     "settings",
     "stats",
+    "vjp_depends",
     "vjp_instance",
     "within",
 ]

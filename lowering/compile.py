@@ -16,6 +16,7 @@ import jax
 from jax.sharding import SingleDeviceSharding
 
 from funtorch.lowering.aval import Place
+from funtorch.lowering.forked import check
 from funtorch.lowering.op import lowering_for
 from funtorch.lowering.program import Program, ScalarPlan, prune, run
 from funtorch.lowering.stats import Compilation, stats
@@ -34,6 +35,7 @@ class Executable:
         self.plan = plan
 
     def __call__(self, leaves: Sequence[Any], scalars: tuple[Any, ...]) -> list[Any]:
+        check()
         stats.executions += 1
         if self.plan.dynamic:
             # NumPy's 64-bit scalars would be cut to 32 bits on the way in without this.
@@ -115,6 +117,7 @@ def compile_program(
     reason: str = "new structure",
 ) -> Executable:
     """Compile a program for one device. `donated` are indices into its leaves."""
+    check()
     pruned = prune(program)
     n_leaves = len(program.leaves)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from funtorch.lowering.aval import Aval, Place, aval_of
+from funtorch.lowering.forked import check
 from funtorch.lowering.x64 import x64
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Value:
 
 def constant(array: Any, place: Place) -> Value:
     """A concrete value for a numpy or JAX array, copied to `place`."""
+    check()
     with x64():
         put = jax.device_put(array, place)
     return Value(aval_of(put.shape, put.dtype, place), put)

@@ -106,9 +106,10 @@ class DataLoader:
     # By workers -------------------------------------------------------------------------------------
 
     def _by_workers(self) -> Iterator[Any]:
-        seed = self._draw_base_seed()
         pool = self._pool
+        seed = 0
         if pool is None or not pool.usable():
+            seed = self._draw_base_seed()  # persistent workers keep theirs
             pool = workers.Pool(self, seed)
             self._pool = pool if self.persistent_workers else None
         indices = None if self.iterable else list(

@@ -2,24 +2,31 @@
 
 A worker is forked, so that programs need no `if __name__ == "__main__"`. JAX's threads do not survive
 a fork: a worker must not compute with JAX. Tensors of the dataset are therefore read to the host
-before the fork, and inside a worker tensors are handled as NumPy arrays (`HostView`).
+before the fork, and default collation works on NumPy arrays there. A dataset whose samples need a
+tensor to be computed makes the worker give up on them: the parent then computes its batches itself
+(in one process, with a warning), so that such a program runs, if without the workers' speed.
 """
 
 from __future__ import annotations
 
 import collections.abc
+import contextlib
+import itertools
 import multiprocessing
 import queue
 import random
+import time
 import traceback
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing import shared_memory
+from multiprocessing import resource_tracker, shared_memory
 from typing import Any
 
 import numpy as np
 
 from funtorch.dispatch import to_host
+from funtorch.lowering import ForkedError, forbid
 from funtorch.random import manual_seed
 from funtorch.tensor import Tensor, from_host
 from funtorch.utils.data.collate import default_collate, default_convert
@@ -121,6 +128,17 @@ def unship(data: Any) -> Any:
     return _walk(data, unship)
 
 
+def free(data: Any) -> Any:
+    """Free the shared memory of data that is not wanted any more."""
+    if not isinstance(data, Shipped):
+        return _walk(data, free)
+    if data.name is not None:
+        memory = shared_memory.SharedMemory(name=data.name)
+        memory.close()
+        memory.unlink()
+    return None
+
+
 def _walk(data: Any, function: Any) -> Any:
     if isinstance(data, collections.abc.Mapping):
         return {k: function(v) for k, v in data.items()}
@@ -167,7 +185,7 @@ class Failure:
     def reraise(self) -> None:
         """Raise it in the parent, as the same type where that can be made from a text."""
         message = f"Caught {self.kind.__name__} in DataLoader worker process {self.worker}.\n" + (
-            self.text)
+            f"Original {self.text}")
         try:
             raised = KeyError(message) if self.kind is KeyError else self.kind(message)
         except Exception:
@@ -175,14 +193,23 @@ class Failure:
         raise raised
 
 
-END = "end of data"
+class End:
+    """What a worker sends when its stream has no more data."""
 
 
-def _serve(setup: Any, worker: int, seed: int, tasks: Any, results: Any) -> None:
+RESUME = "resume"
+"""The task that starts a persistent worker's stream again."""
+
+
+def _serve(setup: Any, worker: int, seed: int, tasks: Any, results: Any, forked: bool) -> None:
     global _info
+    if forked:
+        forbid()
     dataset, collate, init, count, batch_size, drop_last, batched = setup
     random.seed(seed + worker)
-    np.random.seed((seed + worker) % 2**32)
+    # As PyTorch does: entropy of worker and seed, mixed by NumPy's own SeedSequence.
+    words = [worker, seed & 0xFFFFFFFF, seed >> 32, 0]
+    np.random.seed(np.random.SeedSequence(words).generate_state(4))
     manual_seed(seed + worker)
     _info = WorkerInfo(worker, count, seed + worker, dataset)
     try:
@@ -193,6 +220,9 @@ def _serve(setup: Any, worker: int, seed: int, tasks: Any, results: Any) -> None
         results.put((None, Failure(type(error), traceback.format_exc(), worker)))
         return
     while (task := tasks.get()) is not None:
+        if task == RESUME:
+            stream = iter(dataset) if isinstance(dataset, IterableDataset) else None
+            continue
         number, index = task
         try:
             if stream is not None:
@@ -201,7 +231,7 @@ def _serve(setup: Any, worker: int, seed: int, tasks: Any, results: Any) -> None
                 data = collate(fetch(dataset, index))
             else:
                 data = collate(dataset[index])
-            results.put((number, END if data is END else ship(data)))
+            results.put((number, data if isinstance(data, End) else ship(data)))
         except Exception as error:
             results.put((number, Failure(type(error), traceback.format_exc(), worker)))
 
@@ -210,14 +240,20 @@ def _next_of(stream: Iterator[Any], collate: Any, batch_size: int | None, drop: 
     if batch_size is None:
         for sample in stream:
             return collate(sample)
-        return END
-    batch = [sample for sample, _ in zip(stream, range(batch_size), strict=False)]
+        return End()
+    batch = list(itertools.islice(stream, batch_size))
     if not batch or (drop and len(batch) < batch_size):
-        return END
+        return End()
     return collate(batch)
 
 
 # The parent's side -------------------------------------------------------------------------------------
+
+
+GAVE_UP = (
+    "the dataset or collate_fn computes with tensors, which forked workers cannot do: the main process "
+    "reads the rest of this pass itself. Work on NumPy arrays there to use the workers."
+)
 
 
 class Pool:
@@ -229,6 +265,13 @@ class Pool:
             context = multiprocessing.get_context(context)
         self.loader = loader
         self.count = loader.num_workers
+        forks = context.get_start_method() == "fork"
+        self.passes = 0
+        self.waiting: dict[tuple[int, int], Any] = {}
+        if forks:
+            # One tracker for all processes, or each worker starts its own and calls what the parent
+            # has freed a leak.
+            resource_tracker.ensure_running()
         self.results = context.Queue()
         self.tasks = [context.Queue() for _ in range(self.count)]
         collate = loader.collate_fn
@@ -239,32 +282,44 @@ class Pool:
         setup = (_host_dataset(loader.dataset), collate, loader.worker_init_fn, self.count,
                  loader.batch_size, loader.drop_last, loader.batched)
         self.processes = [
-            context.Process(target=_serve, args=(setup, i, seed, self.tasks[i], self.results),
+            context.Process(target=_serve, args=(setup, i, seed, self.tasks[i], self.results, forks),
                             daemon=True)
             for i in range(self.count)
         ]
         for process in self.processes:
-            process.start()
+            with warnings.catch_warnings():
+                # JAX warns of every fork; these children never call it.
+                warnings.filterwarnings("ignore", message="os.fork", category=RuntimeWarning)
+                process.start()
 
     def usable(self) -> bool:
-        """Are all workers alive, and can they start again? (Streams cannot.)"""
-        return all(p.is_alive() for p in self.processes) and not self.loader.iterable
+        """Are all workers alive?"""
+        return all(p.is_alive() for p in self.processes)
 
     def run(self, indices: list[Any] | None, seed: int) -> Iterator[Any]:
         """All batches, in order."""
+        self._forget(self.waiting.values())
+        self.waiting.clear()
+        if self.passes:
+            for tasks in self.tasks:
+                tasks.put(RESUME)
+        self.passes += 1
         sent = 0
         ahead = self.count * self.loader.prefetch_factor
         total = len(indices) if indices is not None else None
         finished: set[int] = set()
-        waiting: dict[int, Any] = {}
         wanted = 0
         while total is None or wanted < total:
             while (total is None or sent < total) and sent < wanted + ahead:
                 self.tasks[sent % self.count].put(
-                    (sent, None if indices is None else indices[sent]))
+                    ((self.passes, sent), None if indices is None else indices[sent]))
                 sent += 1
-            data = self._receive(waiting, wanted)
-            if data is END:
+            data = self._receive((self.passes, wanted), indices is not None)
+            if isinstance(data, Failure):
+                warnings.warn(GAVE_UP, stacklevel=3)
+                yield from map(self._here, (indices or [])[wanted:])
+                return
+            if isinstance(data, End):
                 finished.add(wanted % self.count)
                 wanted += 1
                 if len(finished) == self.count:
@@ -273,14 +328,25 @@ class Pool:
             wanted += 1
             yield unship(data)
 
-    def _receive(self, waiting: dict[int, Any], wanted: int) -> Any:
-        while wanted not in waiting:
+    def _here(self, index: Any) -> Any:
+        """One batch, computed in this process."""
+        loader = self.loader
+        if loader.batched:
+            return loader.collate_fn(fetch(loader.dataset, index))
+        return loader.collate_fn(loader.dataset[index])
+
+    def _receive(self, wanted: tuple[int, int], again: bool) -> Any:
+        """One batch; the failure itself if XLA was missed and the parent can do it (`again`)."""
+        while wanted not in self.waiting:
             number, data = self._get()
             if number is None:
                 data.reraise()
-            waiting[number] = data
-        data = waiting.pop(wanted)
-        if isinstance(data, Failure):
+            if number[0] == wanted[0]:
+                self.waiting[number] = data
+            else:
+                self._forget([data])  # of a pass that was left early
+        data = self.waiting.pop(wanted)
+        if isinstance(data, Failure) and not (again and issubclass(data.kind, ForkedError)):
             data.reraise()
         return data
 
@@ -306,18 +372,36 @@ class Pool:
     def close(self) -> None:
         """End the workers and free what was still on its way."""
         for tasks in self.tasks:
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    tasks.get_nowait()
             tasks.put(None)
+        end = time.monotonic() + 5.0
+        # Take what they still send while they end: a worker with unread results does not end.
+        while any(p.is_alive() for p in self.processes) and time.monotonic() < end:
+            self._drain(0.02)
         for process in self.processes:
-            process.join(timeout=2.0)
             if process.is_alive():
                 process.terminate()
+            process.join()
+        self._drain(0.02)
+        self._forget(self.waiting.values())
+        self.waiting.clear()
+
+    def _drain(self, seconds: float) -> None:
         while True:
             try:
-                _, data = self.results.get_nowait()
+                _, data = self.results.get(timeout=seconds)
             except (queue.Empty, OSError, ValueError):
-                break
-            if not isinstance(data, Failure) and data is not END:
-                unship(data)
+                return
+            self._forget([data])
+
+    @staticmethod
+    def _forget(arrived: Iterable[Any]) -> None:
+        """Free the shared memory of data that nobody will read."""
+        for data in arrived:
+            if not isinstance(data, Failure | End):
+                free(data)
 
 
 def _as_it_is(sample: Any) -> Any:
