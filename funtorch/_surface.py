@@ -14,7 +14,8 @@ from funtorch.methods import METHODS
 from funtorch.ops import creation
 from funtorch.ops._declare import TABLE, Declaration
 from funtorch.ops.memory import convert
-from funtorch.tensor import Tensor, copy_window, dtype_of, size_of
+from funtorch.tape import OpNode
+from funtorch.tensor import Storage, Tensor, copy_window, dtype_of, size_of
 from funtorch.views import adopt, check_writable
 
 Spaces = dict[str, ModuleType]
@@ -112,10 +113,22 @@ def in_place(declaration: Declaration) -> Callable[..., Any]:
                     f"{_type_word(self)}"
                 )
             result = convert(result, kind, None)
-        return adopt(self, result)
+        node, kept = result._node, result._storage
+        adopt(self, result)
+        if isinstance(node, OpNode):
+            _rewatch(node, self._storage, kept)
+        return self
 
     method.__name__ = method.__qualname__ = name
     return method
+
+
+def _rewatch(node: OpNode, own: Storage, result: Storage) -> None:
+    """Versions after an in-place op: the old values are kept aside, the result lives in `own`."""
+    kept = [entry for entry in node.versions if entry[0] is not own and entry[0] is not result]
+    if any(entry[0] is result for entry in node.versions):
+        kept.append((own, own.version, -1))
+    node.versions = tuple(kept)
 
 
 def _binary(name: str) -> Callable[..., Any]:

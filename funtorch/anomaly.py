@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+import warnings
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,12 @@ class detect_anomaly:  # noqa: N801
     """While open, forward ops remember where they were called, and NaN gradients raise."""
 
     def __init__(self, check_nan: bool = True) -> None:
+        warnings.warn(
+            "Anomaly Detection has been enabled. This mode will increase the runtime and should "
+            "only be enabled for debugging.",
+            UserWarning,
+            stacklevel=2,
+        )
         self._wanted = (True, check_nan)
 
     def __enter__(self) -> None:

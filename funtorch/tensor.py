@@ -49,6 +49,7 @@ class Tensor:
         "_grad",
         "_hooks",
         "_inference",
+        "_many",
         "_node",
         "_offset",
         "_out",
@@ -73,6 +74,7 @@ class Tensor:
     _accumulator: Any
     _hooks: Any
     _inference: bool
+    _many: bool  # one of several views that one call returned
 
     __array_priority__ = 1000
 
@@ -108,6 +110,7 @@ def wrap(value: Value, stride: tuple[int, ...] | None = None) -> Tensor:
     made._accumulator = None
     made._hooks = None
     made._inference = False
+    made._many = False
     return made
 
 
@@ -123,6 +126,7 @@ def alias(source: Tensor) -> Tensor:
     made._accumulator = None
     made._hooks = None
     made._inference = source._inference
+    made._many = False
     return made
 
 

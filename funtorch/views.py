@@ -26,7 +26,8 @@ class ViewOp:
 
     lower(x, *args) -> array; write(x, new, *args) -> x with the window replaced (by default through
     an index map, which serves every view); layout(shape, strides, *args) -> (strides, offset).
-    The first `n_scalars` args are integers that may become inputs of the program.
+    The first `n_scalars` args are integers that may become inputs of the program. host(x, *args): the
+    same on a NumPy array.
     """
 
     def __init__(
@@ -37,15 +38,17 @@ class ViewOp:
         write: Callable[..., Any] | None = None,
         n_scalars: int = 0,
         grad_name: str | None = None,
+        host: Callable[..., Any] | None = None,
     ) -> None:
         self.name = name
+        self.host = host
         self.lower = lower
         self.layout = layout
         self.write = write or self._write_by_index
         self.n_scalars = n_scalars
         self.layouts: dict[Any, tuple[tuple[int, ...] | None, int]] = {}
         self.reading = OpInfo(
-            Op(name, self._lower_read),
+            Op(name, self._lower_read, host=None if host is None else self._read_on_host),
             saves=_saves_nothing,
             grad_name=grad_name or default_grad_name(name),
         )
@@ -55,6 +58,10 @@ class ViewOp:
 
     def _lower_read(self, inputs: Sequence[Any], scalars: Sequence[Any], statics: Any) -> Any:
         return (self.lower(inputs[0], *scalars, *statics),)
+
+    def _read_on_host(self, inputs: Sequence[Any], scalars: Sequence[Any], statics: Any) -> Any:
+        assert self.host is not None
+        return (self.host(inputs[0], *scalars, *statics),)
 
     def _lower_write(self, inputs: Sequence[Any], scalars: Sequence[Any], statics: Any) -> Any:
         base, new = inputs
@@ -121,6 +128,12 @@ def view(tensor: Tensor, op: ViewOp, *args: Any) -> Tensor:
         if tensor._requires and value.aval.dtype.kind in "fcV":
             attach(op.reading, inst, step.args, (tensor,), (value,), step.scalars, (made,))
     return made
+
+
+def one_of_many(tensor: Tensor) -> Tensor:
+    """Mark a view that one call returned together with others."""
+    tensor._many = True
+    return tensor
 
 
 def _layout(
@@ -199,6 +212,12 @@ def check_writable(tensor: Tensor) -> None:
             "a leaf Variable that requires grad is being used in an in-place operation."
         )
     base = tensor._base_tensor
+    if tensor._many and tensor._requires:
+        raise RuntimeError(
+            "This view is the output of a function that returns multiple views. Such functions do "
+            "not allow the output views to be modified inplace. You should replace the inplace "
+            "operation by an out-of-place one."
+        )
     if base is not None and base._requires and base._node is None:
         raise RuntimeError(
             "a view of a leaf Variable that requires grad is being used in an in-place operation."

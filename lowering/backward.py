@@ -105,6 +105,23 @@ def _lower_vjp(inputs: Sequence[Any], scalars: Sequence[Any], statics: Any) -> t
     return tuple(_flip(g) for g in grads)
 
 
+def vjp_depends(
+    inst: Instance, wrt: Indices, cotangents: Indices, saved: Indices, index: int
+) -> bool:
+    """Do these gradients depend on the value of input `index`? Read off the vjp's jaxpr."""
+    vjp = vjp_instance(inst, wrt, cotangents, saved)
+    scalars = [kind(1) for kind in inst.scalar_types]
+    with x64(), lowering_for(inst.in_avals[0].place):
+        jaxpr = jax.make_jaxpr(lambda *arrays: _lower_vjp(arrays, scalars, vjp.statics))(
+            *[a.struct() for a in vjp.in_avals]
+        ).jaxpr
+    needed = {id(v) for v in jaxpr.outvars}
+    for equation in reversed(jaxpr.eqns):
+        if any(id(v) in needed for v in equation.outvars):
+            needed.update(id(v) for v in equation.invars)
+    return id(jaxpr.invars[saved.index(index)]) in needed
+
+
 # Ops that save what they computed ------------------------------------------------------------
 
 

@@ -28,16 +28,25 @@ class Op:
     inputs are arrays, scalars Python numbers (or traced 0-d arrays, once they vary from step to
     step), statics any hashable value. `residuals` asks that a gradient reuse what the forward pass
     computed instead of computing it again (see `backward`): for ops whose recomputation is dear.
+    `host(arrays, scalars, statics)` does the same on NumPy arrays without copying: for views, which
+    would else be compiled anew for every extent of what they look at.
     """
 
-    __slots__ = ("label", "lower", "name", "residuals")
+    __slots__ = ("host", "label", "lower", "name", "residuals")
 
     def __init__(
-        self, name: str, lower: Lower, *, residuals: bool = False, label: str | None = None
+        self,
+        name: str,
+        lower: Lower,
+        *,
+        residuals: bool = False,
+        label: str | None = None,
+        host: Lower | None = None,
     ) -> None:
         self.name = name
         self.lower = lower
         self.residuals = residuals
+        self.host = host
         self.label = label or name
 
     def __repr__(self) -> str:

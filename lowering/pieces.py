@@ -9,11 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+import jax
+import numpy as np
+
 from funtorch.lowering.aval import Place
 from funtorch.lowering.compile import Executable, cache, compile_program
 from funtorch.lowering.program import Program, Step, decode, prune
 from funtorch.lowering.scope import Scope, ancestors
 from funtorch.lowering.settings import settings
+from funtorch.lowering.x64 import x64
 
 if TYPE_CHECKING:
     from funtorch.lowering.record import Trace
@@ -34,7 +38,8 @@ def run(
     last_use = _last_uses(program)
     env: dict[int, Any] = dict(zip(program.leaves, arrays, strict=True))
     for begin, end in cut(chains, 0, len(chains), 0):
-        _run_piece(program, begin, end, last_use, env, scalars, trace.place)
+        for first, last in _by_host(program, begin, end, trace.place):
+            _run_piece(program, first, last, last_use, env, scalars, trace.place)
     return [env[position] for position in outputs]
 
 
@@ -62,6 +67,34 @@ def cut(chains: list[Chain], begin: int, end: int, depth: int) -> Iterator[tuple
             for first in range(at, stop, settings.piece_ops):
                 yield first, min(first + settings.piece_ops, stop)
         at = stop
+
+
+def _by_host(
+    program: Program, begin: int, end: int, place: Place
+) -> Iterator[tuple[int, int]]:
+    """Separate views at both ends, which the host can do, from what must be compiled."""
+    def hostable(index: int) -> bool:
+        return place.platform == "cpu" and program.steps[index].inst.op.host is not None
+
+    while begin < end and hostable(begin):
+        yield begin, begin + 1
+        begin += 1
+    last = end
+    while last > begin and hostable(last - 1):
+        last -= 1
+    if begin < last:
+        yield begin, last
+    for index in range(last, end):
+        yield index, index + 1
+
+
+def _on_host(step: Step, env: dict[int, Any], scalars: tuple[Any, ...], place: Place) -> Any:
+    inst = step.inst
+    assert inst.op.host is not None
+    arrays = [np.asarray(env[p]) for p in step.inputs]
+    own = scalars[step.first_scalar : step.first_scalar + len(inst.scalar_types)]
+    with x64():
+        return [jax.device_put(np.array(a), place) for a in inst.op.host(arrays, own, inst.statics)]
 
 
 def _at_depth(chain: Chain, depth: int) -> Scope | None:
@@ -101,6 +134,10 @@ def _run_piece(
 ) -> None:
     """Execute steps begin..end, reading and writing `env`, and drop what is not read any more."""
     steps = program.steps[begin:end]
+    if len(steps) == 1 and steps[0].inst.op.host is not None and place.platform == "cpu":
+        env[steps[0].first_output] = _on_host(steps[0], env, scalars, place)[0]
+        _drop(steps[0].inputs, end, last_use, env)
+        return
     flat, leaves, made = _localised(steps)
     kept = [p for p in made if last_use.get(p, -1) >= end]
     own_scalars = tuple(
@@ -110,9 +147,16 @@ def _run_piece(
     executable = _executable(tuple(flat), outputs, own_scalars, place)
     results = executable([env[p] for p in leaves], own_scalars)
     env.update(zip(kept, results, strict=True))
-    for position in leaves:
+    _drop(leaves, end, last_use, env)
+
+
+def _drop(
+    positions: Sequence[int], end: int, last_use: dict[int, int], env: dict[int, Any]
+) -> None:
+    """Let go of values that no later step reads."""
+    for position in positions:
         if last_use[position] < end:
-            del env[position]
+            env.pop(position, None)
 
 
 def _localised(steps: Sequence[Step]) -> tuple[list[int], list[int], dict[int, int]]:

@@ -87,7 +87,18 @@ def test_strides_and_offsets(name):
     assert ours.is_contiguous() == theirs.is_contiguous()
 
 
-@pytest.mark.parametrize("name", [n for n in VIEWS if n not in ("bits", "detach", "data")])
+UNTAPED = ("bits", "detach", "data")
+MANY = ("chunk", "split", "unbind")
+
+
+@pytest.mark.parametrize("name", MANY)
+def test_one_of_several_views_must_not_be_written_on_the_tape(name):
+    for x in both():
+        with pytest.raises(RuntimeError, match="multiple views"):
+            VIEWS[name](x.requires_grad_() * 1).mul_(2)
+
+
+@pytest.mark.parametrize("name", [n for n in VIEWS if n not in UNTAPED + MANY])
 def test_gradients_through_a_written_view(name):
     grads = []
     for lib, x in zip((funtorch, torch), both(), strict=True):

@@ -174,6 +174,7 @@ def test_second_backward_without_retain_raises():
             y.backward()
 
 
+@pytest.mark.filterwarnings("ignore:Anomaly Detection")
 def test_anomaly_detection_names_the_op():
     for lib in BOTH:
         x = lib.tensor([-1.0], requires_grad=True)

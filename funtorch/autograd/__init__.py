@@ -189,3 +189,12 @@ def grad(
             "allow_unused=True if this is the desired behavior."
         )
     return tuple(found)
+
+
+from funtorch.autograd.gradcheck import (  # noqa: E402  (it differentiates with this module)
+    GradcheckError,
+    gradcheck,
+    gradgradcheck,
+)
+
+__all__ += ["GradcheckError", "gradcheck", "gradgradcheck"]

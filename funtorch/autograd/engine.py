@@ -13,7 +13,7 @@ from typing import Any
 from funtorch.anomaly import check_gradients, forward_origin
 from funtorch.dispatch import OpInfo, read, record_taped
 from funtorch.grad_mode import mode
-from funtorch.lowering import record, residual_vjp_instance, vjp_instance, within
+from funtorch.lowering import record, residual_vjp_instance, vjp_depends, vjp_instance, within
 from funtorch.tape import AccumulateGrad, Node, OpNode
 from funtorch.tensor import Tensor, wrap
 
@@ -181,7 +181,6 @@ def _apply_op(node: OpNode, grads: Grads, create_graph: bool) -> Grads:
             "if you need to backward through the graph a second time or if you need to access "
             "saved tensors after calling backward."
         )
-    _check_versions(node)
     inst = node.inst
     wrt = tuple(
         i
@@ -190,6 +189,7 @@ def _apply_op(node: OpNode, grads: Grads, create_graph: bool) -> Grads:
     )
     given = tuple(i for i, g in enumerate(grads) if g is not None)
     cotangents = [_fitting(grads[i], inst.out_avals[i]) for i in given]
+    _check_versions(node, wrt, given)
     if node.residuals is not None and not create_graph:
         all_wrt, residuals = node.residuals
         vjp = residual_vjp_instance(inst, all_wrt, given)
@@ -264,18 +264,20 @@ def _gradient_info(node: OpNode) -> OpInfo:
     return info
 
 
-def _check_versions(node: OpNode) -> None:
-    for storage, version in node.versions:
-        if storage.version != version:
-            aval = storage.value.aval
-            raise RuntimeError(
-                "one of the variables needed for gradient computation has been modified by an "
-                f"inplace operation: [{aval.dtype.name} {list(aval.shape)}], used by "
-                f"{node.name()}, is at version {storage.version}; expected version {version} "
-                f"instead.{forward_origin(node)} Hint: enable anomaly detection to find the "
-                "operation that failed to compute its gradient, with "
-                "torch.autograd.set_detect_anomaly(True)."
-            )
+def _check_versions(node: OpNode, wrt: tuple[int, ...], given: tuple[int, ...]) -> None:
+    for storage, version, index in node.versions:
+        if storage.version == version:
+            continue
+        if index >= 0 and not vjp_depends(node.inst, wrt, given, node.saved, index):
+            continue  # the values that were changed play no part in these gradients
+        aval = storage.value.aval
+        raise RuntimeError(
+            "one of the variables needed for gradient computation has been modified by an "
+            f"inplace operation: [{aval.dtype.name} {list(aval.shape)}], used by {node.name()}, is "
+            f"at version {storage.version}; expected version {version} "
+            f"instead.{forward_origin(node)} Hint: enable anomaly detection to find the operation "
+            "that failed to compute its gradient, with torch.autograd.set_detect_anomaly(True)."
+        )
 
 
 # Hooks ----------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from funtorch import dtypes
+from funtorch.dispatch import exact
 from funtorch.ops._promote import TracedScalar, promoted_dtype
 from funtorch.tensor import Tensor
 
@@ -151,9 +152,9 @@ class Signature:
 
     def _number(self, parameter: Parameter, value: Any) -> Any:
         if type(value) in (int, float, bool, complex):
-            return value
+            return exact(value)
         if isinstance(value, Tensor | np.generic):
-            return value.item()
+            return exact(value.item())
         if isinstance(value, bool | int | float | complex):
             return value
         if hasattr(value, "__index__"):

@@ -12,7 +12,7 @@ import numpy as np
 from jax import lax
 
 from funtorch import dtypes, hostmem
-from funtorch.device import place_of
+from funtorch.device import device_of, place_of
 from funtorch.dispatch import OpInfo, create
 from funtorch.lowering import META, Op, Value, aval_of
 from funtorch.ops._declare import Array, composite, op
@@ -97,6 +97,11 @@ def _filled(shape: tuple[int, ...], value: Any, dtype: Any, device: Any) -> Tens
     if place is META:
         return wrap(Value(aval_of(shape, kind.numpy, META)))
     return create(_FULL, (shape, kind.numpy), (value,), place)
+
+
+def zeros_at(shape: tuple[int, ...], dtype: dtypes.dtype, place: Any) -> Tensor:
+    """Zeros on a JAX device (or META)."""
+    return _filled(shape, 0, dtype, device_of(place))
 
 
 @composite()

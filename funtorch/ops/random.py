@@ -194,7 +194,7 @@ def randperm(n: int, *, generator: Generator | None = None, out: Tensor | None =
     return finish(made, requires_grad, out)
 
 
-def _likeness(self: Tensor, dtype: Any, device: Any, format: Any) -> Any:  # noqa: A002
+def _likeness(self: Tensor, dtype: Any, device: Any, format: Any) -> Any:
     kind = dtype_of(self) if dtype is None else as_dtype(dtype)
     place = self._value.aval.place if device is None else place_of(device)
     return kind, place, strides_for(format, self)

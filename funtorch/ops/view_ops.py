@@ -12,6 +12,7 @@ from funtorch.ops import view_rules as rules
 from funtorch.ops._declare import composite
 from funtorch.ops.memory import FORMATS, clone
 from funtorch.tensor import Tensor, alias, dtype_of, size_of, strides_of
+from funtorch.views import one_of_many
 from funtorch.views import view as make_view
 
 Ints = tuple[int, ...]
@@ -446,7 +447,9 @@ def unbind(self: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     if not shape:
         raise IndexError("Dimension specified as 0 but tensor has no dimensions")
     d = wrap_dim(dim, len(shape))
-    return tuple([make_view(self, rules.select_view, i, d) for i in range(shape[d])])
+    return tuple(
+        [one_of_many(make_view(self, rules.select_view, i, d)) for i in range(shape[d])]
+    )
 
 
 @composite("method", function=False)
@@ -468,7 +471,7 @@ def split(self: Tensor, split_size: Any, dim: int = 0) -> tuple[Tensor, ...]:
     starts = range(0, shape[d], size) if shape[d] else [0]
     return tuple(
         [
-            make_view(self, rules.slice_view, s, d, min(size, shape[d] - s), 1)
+            one_of_many(make_view(self, rules.slice_view, s, d, min(size, shape[d] - s), 1))
             for s in starts
         ]
     )
@@ -489,7 +492,7 @@ def split_with_sizes(self: Tensor, split_sizes: Any, dim: int = 0) -> tuple[Tens
         )
     out, start = [], 0
     for n in sizes:
-        out.append(make_view(self, rules.slice_view, start, d, n, 1))
+        out.append(one_of_many(make_view(self, rules.slice_view, start, d, n, 1)))
         start += n
     return tuple(out)
 

@@ -114,6 +114,7 @@ select_view = ViewOp(
     _select_layout,
     lambda base, new, index, dim: lax.dynamic_update_index_in_dim(base, new, index, dim),
     n_scalars=1,
+    host=lambda x, index, dim: x[(slice(None),) * dim + (index,)],
 )
 
 
@@ -140,7 +141,13 @@ def _slice_layout(
     return moved, start * strides[dim]
 
 
-slice_view = ViewOp("slice", _slice, _slice_layout, _slice_write, n_scalars=1)
+def _slice_on_host(x, start, dim, length, step):  # type: ignore[no-untyped-def]
+    return x[(slice(None),) * dim + (slice(start, start + length * step, step),)]
+
+
+slice_view = ViewOp(
+    "slice", _slice, _slice_layout, _slice_write, n_scalars=1, host=_slice_on_host
+)
 
 
 # unsqueeze, squeeze, expand -----------------------------------------------------------------

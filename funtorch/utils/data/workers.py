@@ -13,11 +13,13 @@ import collections.abc
 import contextlib
 import itertools
 import multiprocessing
+import os
 import queue
 import random
 import time
 import traceback
 import warnings
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import resource_tracker, shared_memory
@@ -263,7 +265,9 @@ class Pool:
         context = loader.multiprocessing_context or "fork"
         if isinstance(context, str):
             context = multiprocessing.get_context(context)
-        self.loader = loader
+        # Weak, so that a dropped loader closes its workers at once and not at some later collection.
+        self.loader = weakref.proxy(loader)
+        self.owner = os.getpid()
         self.count = loader.num_workers
         forks = context.get_start_method() == "fork"
         self.passes = 0
@@ -371,6 +375,8 @@ class Pool:
 
     def close(self) -> None:
         """End the workers and free what was still on its way."""
+        if os.getpid() != self.owner:
+            return  # a forked copy of the parent's object
         for tasks in self.tasks:
             with contextlib.suppress(queue.Empty):
                 while True:
