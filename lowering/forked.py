@@ -1,7 +1,7 @@
 """A forked child must not run XLA.
 
-Neither XLA's threads nor the state of its locks survive `fork`: a child that executes anything hangs
-or aborts, and so does one that makes itself a new CPU client (tried with jax 0.10.2: abseil's mutexes
+Neither XLA's threads nor the state of its locks survive `fork`: a child that executes hangs or
+aborts, and so does one that makes itself a new CPU client (tried with jax 0.10.2: abseil's locks
 find the parent's waiters). So such a child says `forbid()` first and gets an exception instead.
 """
 

@@ -1,8 +1,8 @@
 """utils.data against PyTorch: order, seeds, workers, errors."""
 
-import glob
 import random
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -109,7 +109,7 @@ def test_tensors_computed_by_the_dataset():
 
 @pytest.mark.parametrize("persistent", [False, True])
 def test_a_pass_left_early_leaves_nothing(persistent):
-    before = set(glob.glob("/dev/shm/psm_*"))
+    before = set(Path("/dev/shm").glob("psm_*"))
     data = samples(funtorch, lambda t, i: np.full((300, 300), i, np.float32))
     loader = funtorch.utils.data.DataLoader(
         data, 1, num_workers=2, persistent_workers=persistent)
@@ -118,7 +118,7 @@ def test_a_pass_left_early_leaves_nothing(persistent):
         break
     assert [b[0, 0, 0].item() for b in loader] == [0, 1, 2, 3, 4, 5]
     del loader
-    assert set(glob.glob("/dev/shm/psm_*")) <= before
+    assert set(Path("/dev/shm").glob("psm_*")) <= before
 
 
 def test_writes_to_the_dataset_are_seen():
