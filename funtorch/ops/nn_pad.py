@@ -7,10 +7,6 @@ from typing import Any
 import jax.numpy as jnp
 
 from funtorch.ops._declare import Array, op
-
-
-
-Ints = Any  # one integer, or a tuple of them
 _MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
 

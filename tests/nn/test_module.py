@@ -3,9 +3,10 @@
 import copy
 import pickle
 
-import funtorch as ft
 import numpy as np
 import pytest
+
+import funtorch as ft
 
 torch = pytest.importorskip("torch", reason="real PyTorch is the oracle")
 
