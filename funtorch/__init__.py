@@ -66,9 +66,20 @@ _bind(
     }
 )
 
-from funtorch import cuda, distributions, func, optim, utils  # noqa: E402
-
-from funtorch import backends, serialization, testing, toplevel as _toplevel, version  # noqa: E402
+from funtorch import (  # noqa: E402  # noqa: E402
+    backends,
+    cuda,
+    distributions,
+    func,
+    optim,
+    serialization,
+    testing,
+    utils,
+    version,
+)
+from funtorch import toplevel as _toplevel
+from funtorch.lowering import OutOfMemoryError  # noqa: E402
+from funtorch.serialization import load, save  # noqa: E402
 from funtorch.toplevel import (  # noqa: E402
     are_deterministic_algorithms_enabled,
     can_cast,
@@ -91,13 +102,12 @@ from funtorch.toplevel import (  # noqa: E402
     pi,
     set_float32_matmul_precision,
     set_num_threads,
+    split,
     typename,
     use_deterministic_algorithms,
 )
 from funtorch.typeinfo import finfo, iinfo  # noqa: E402
 from funtorch.utils.dlpack import from_dlpack, to_dlpack  # noqa: E402
-from funtorch.lowering import OutOfMemoryError  # noqa: E402
-from funtorch.serialization import load, save  # noqa: E402
 
 globals().update(_toplevel.tensor_types("cpu"))
 

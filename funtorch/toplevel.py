@@ -61,6 +61,12 @@ def numel(input: Tensor) -> int:  # noqa: A002
     return input._value.aval.size
 
 
+def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """Views of pieces of one size, or of the sizes in a list. (The method names it otherwise.)"""
+    pieces: tuple[Tensor, ...] = tensor.split(split_size_or_sections, dim)
+    return pieces
+
+
 def can_cast(from_: dtypes.dtype, to: dtypes.dtype) -> bool:
     """May a result of type `from_` be written to a tensor of type `to`?"""
     return dtypes.can_cast(from_, to)

@@ -33,6 +33,7 @@ CALLS = {
     "typename": lambda t: [t.typename(t.ones(1)), t.typename(3), t.typename(t.ones(1).long())],
     "numel": lambda t: t.numel(t.ones(2, 3)),
     "can_cast": lambda t: [t.can_cast(t.float32, t.int64), t.can_cast(t.int64, t.float16)],
+    "split": lambda t: t.split(tensor=t.arange(6), split_size_or_sections=[2, 4], dim=0),
     "legacy": lambda t: [t.LongTensor([1, 2**40]).tolist(), t.FloatTensor(2, 3).shape == (2, 3)],
     "legacy_is": lambda t: [isinstance(t.ones(1), t.FloatTensor), t.FloatTensor([1]).dtype],
     "constants": lambda t: [t.pi, t.e, t.inf, t.newaxis],
