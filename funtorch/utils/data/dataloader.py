@@ -26,13 +26,25 @@ class DataLoader:
     """Iterate over batches of a dataset; see PyTorch's class of the same name for the arguments."""
 
     def __init__(
-        self, dataset: Any, batch_size: int | None = 1, shuffle: bool | None = None,
-        sampler: Any = None, batch_sampler: Any = None, num_workers: int = 0,
-        collate_fn: Callable[[Any], Any] | None = None, pin_memory: bool = False,
-        drop_last: bool = False, timeout: float = 0,
-        worker_init_fn: Callable[[int], Any] | None = None, multiprocessing_context: Any = None,
-        generator: Any = None, *, prefetch_factor: int | None = None,
-        persistent_workers: bool = False, pin_memory_device: str = "", in_order: bool = True,
+        self,
+        dataset: Any,
+        batch_size: int | None = 1,
+        shuffle: bool | None = None,
+        sampler: Any = None,
+        batch_sampler: Any = None,
+        num_workers: int = 0,
+        collate_fn: Callable[[Any], Any] | None = None,
+        pin_memory: bool = False,
+        drop_last: bool = False,
+        timeout: float = 0,
+        worker_init_fn: Callable[[int], Any] | None = None,
+        multiprocessing_context: Any = None,
+        generator: Any = None,
+        *,
+        prefetch_factor: int | None = None,
+        persistent_workers: bool = False,
+        pin_memory_device: str = "",
+        in_order: bool = True,
     ) -> None:
         _check(num_workers, timeout, prefetch_factor, persistent_workers)
         self.dataset, self.num_workers, self.timeout = dataset, num_workers, timeout
@@ -46,8 +58,11 @@ class DataLoader:
         if batch_sampler is not None:
             batch_size, drop_last = None, False
         if sampler is None and not self.iterable:
-            sampler = RandomSampler(dataset, generator=generator) if shuffle else (
-                SequentialSampler(dataset))
+            sampler = (
+                RandomSampler(dataset, generator=generator)
+                if shuffle
+                else (SequentialSampler(dataset))
+            )
         if batch_size is not None and batch_sampler is None and not self.iterable:
             batch_sampler = BatchSampler(sampler, batch_size, drop_last)
         self.batch_size, self.drop_last = batch_size, drop_last
@@ -103,7 +118,7 @@ class DataLoader:
         made = empty((), dtype=dtypes.int64).random_(generator=self.generator)
         return int(made.item())
 
-    # By workers -------------------------------------------------------------------------------------
+    # By workers -----------------------------------------------------------------------------------
 
     def _by_workers(self) -> Iterator[Any]:
         pool = self._pool
@@ -112,8 +127,9 @@ class DataLoader:
             seed = self._draw_base_seed()  # persistent workers keep theirs
             pool = workers.Pool(self, seed)
             self._pool = pool if self.persistent_workers else None
-        indices = None if self.iterable else list(
-            self.batch_sampler if self.batched else self.sampler)
+        indices = (
+            None if self.iterable else list(self.batch_sampler if self.batched else self.sampler)
+        )
         try:
             yield from pool.run(indices, seed)
         finally:
@@ -129,8 +145,10 @@ class DataLoader:
 
 def _check(num_workers: int, timeout: float, prefetch: int | None, persistent: bool) -> None:
     if num_workers < 0:
-        raise ValueError("num_workers option should be non-negative; use num_workers=0 to disable "
-                         "multiprocessing.")
+        raise ValueError(
+            "num_workers option should be non-negative; use num_workers=0 to disable "
+            "multiprocessing."
+        )
     if timeout < 0:
         raise ValueError("timeout option should be non-negative")
     if num_workers == 0 and prefetch is not None:
@@ -144,11 +162,20 @@ def _check(num_workers: int, timeout: float, prefetch: int | None, persistent: b
         raise ValueError("persistent_workers option needs num_workers > 0")
 
 
-def _check_sampling(iterable: bool, shuffle: bool | None, sampler: Any, batch_sampler: Any,
-                    batch_size: int | None, drop_last: bool) -> None:
+def _check_sampling(
+    iterable: bool,
+    shuffle: bool | None,
+    sampler: Any,
+    batch_sampler: Any,
+    batch_size: int | None,
+    drop_last: bool,
+) -> None:
     if iterable:
-        for name, given in (("shuffle", shuffle), ("sampler", sampler),
-                            ("batch_sampler", batch_sampler)):
+        for name, given in (
+            ("shuffle", shuffle),
+            ("sampler", sampler),
+            ("batch_sampler", batch_sampler),
+        ):
             if given not in (None, False):
                 raise ValueError(
                     "DataLoader with IterableDataset: expected unspecified "
@@ -156,8 +183,9 @@ def _check_sampling(iterable: bool, shuffle: bool | None, sampler: Any, batch_sa
                 )
     if sampler is not None and shuffle:
         raise ValueError("sampler option is mutually exclusive with shuffle")
-    if batch_sampler is not None and (batch_size != 1 or shuffle or sampler is not None
-                                      or drop_last):
+    if batch_sampler is not None and (
+        batch_size != 1 or shuffle or sampler is not None or drop_last
+    ):
         raise ValueError(
             "batch_sampler option is mutually exclusive with batch_size, shuffle, sampler, and "
             "drop_last"

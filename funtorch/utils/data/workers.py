@@ -1,7 +1,8 @@
 """Worker processes of the DataLoader.
 
-A worker is forked, so that programs need no `if __name__ == "__main__"`. JAX's threads do not survive
-a fork: a worker must not compute with JAX. Tensors of the dataset are therefore read to the host
+A worker is forked, so that programs need no `if __name__ == "__main__"`. JAX's threads do not
+survive a fork: a worker must not compute with JAX.
+Tensors of the dataset are therefore read to the host
 before the fork, and default collation works on NumPy arrays there. A dataset whose samples need a
 tensor to be computed makes the worker give up on them: the parent then computes its batches itself
 (in one process, with a warning), so that such a program runs, if without the workers' speed.
@@ -78,13 +79,16 @@ def _host_dataset(dataset: Any) -> Any:
     """The dataset as a worker sees it; made in the parent, before the fork."""
     if type(dataset) is TensorDataset:
         return HostTensors(dataset)
-    if hasattr(dataset, "dataset") and hasattr(dataset, "indices") and (
-            type(dataset.dataset) is TensorDataset):
+    if (
+        hasattr(dataset, "dataset")
+        and hasattr(dataset, "indices")
+        and (type(dataset.dataset) is TensorDataset)
+    ):
         return type(dataset)(HostTensors(dataset.dataset), dataset.indices)
     return dataset
 
 
-# Transfer ------------------------------------------------------------------------------------------
+# Transfer -----------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -104,8 +108,11 @@ def ship(data: Any) -> Any:
     if isinstance(data, np.ndarray) and data.dtype.kind not in "USO":
         if data.nbytes < SHARED_FROM:
             return Shipped(None, data.shape, data.dtype, data)
-        memory = shared_memory.SharedMemory(create=True, size=data.nbytes, track=False) if (
-            _HAS_TRACK) else shared_memory.SharedMemory(create=True, size=data.nbytes)
+        memory = (
+            shared_memory.SharedMemory(create=True, size=data.nbytes, track=False)
+            if (_HAS_TRACK)
+            else shared_memory.SharedMemory(create=True, size=data.nbytes)
+        )
         np.ndarray(data.shape, data.dtype, memory.buf)[...] = data
         name = memory.name
         memory.close()
@@ -173,7 +180,7 @@ def host_collate(batch: Sequence[Any]) -> Any:
     return default_collate(batch)  # raises, saying what it cannot do
 
 
-# The worker's side ------------------------------------------------------------------------------------
+# The worker's side --------------------------------------------------------------------------------
 
 
 @dataclass
@@ -187,7 +194,8 @@ class Failure:
     def reraise(self) -> None:
         """Raise it in the parent, as the same type where that can be made from a text."""
         message = f"Caught {self.kind.__name__} in DataLoader worker process {self.worker}.\n" + (
-            f"Original {self.text}")
+            f"Original {self.text}"
+        )
         try:
             raised = KeyError(message) if self.kind is KeyError else self.kind(message)
         except Exception:
@@ -249,12 +257,12 @@ def _next_of(stream: Iterator[Any], collate: Any, batch_size: int | None, drop: 
     return collate(batch)
 
 
-# The parent's side -------------------------------------------------------------------------------------
+# The parent's side --------------------------------------------------------------------------------
 
 
 GAVE_UP = (
-    "the dataset or collate_fn computes with tensors, which forked workers cannot do: the main process "
-    "reads the rest of this pass itself. Work on NumPy arrays there to use the workers."
+    "the dataset or collate_fn computes with tensors, which forked workers cannot do: the main "
+    "process reads the rest of this pass itself. Work on NumPy arrays there to use the workers."
 )
 
 
@@ -265,7 +273,7 @@ class Pool:
         context = loader.multiprocessing_context or "fork"
         if isinstance(context, str):
             context = multiprocessing.get_context(context)
-        # Weak, so that a dropped loader closes its workers at once and not at some later collection.
+        # Weak: a dropped loader closes its workers at once, not at some collection.
         self.loader = weakref.proxy(loader)
         self.owner = os.getpid()
         self.count = loader.num_workers
@@ -283,11 +291,21 @@ class Pool:
             collate = host_collate
         elif collate is default_convert:
             collate = _as_it_is
-        setup = (_host_dataset(loader.dataset), collate, loader.worker_init_fn, self.count,
-                 loader.batch_size, loader.drop_last, loader.batched)
+        setup = (
+            _host_dataset(loader.dataset),
+            collate,
+            loader.worker_init_fn,
+            self.count,
+            loader.batch_size,
+            loader.drop_last,
+            loader.batched,
+        )
         self.processes = [
-            context.Process(target=_serve, args=(setup, i, seed, self.tasks[i], self.results, forks),
-                            daemon=True)
+            context.Process(
+                target=_serve,
+                args=(setup, i, seed, self.tasks[i], self.results, forks),
+                daemon=True,
+            )
             for i in range(self.count)
         ]
         for process in self.processes:
@@ -316,7 +334,8 @@ class Pool:
         while total is None or wanted < total:
             while (total is None or sent < total) and sent < wanted + ahead:
                 self.tasks[sent % self.count].put(
-                    ((self.passes, sent), None if indices is None else indices[sent]))
+                    ((self.passes, sent), None if indices is None else indices[sent])
+                )
                 sent += 1
             data = self._receive((self.passes, wanted), indices is not None)
             if isinstance(data, Failure):
@@ -363,9 +382,7 @@ class Pool:
             except queue.Empty:
                 waited += 1.0
                 if limit is not None and waited >= limit:
-                    raise RuntimeError(
-                        f"DataLoader timed out after {limit} seconds"
-                    ) from None
+                    raise RuntimeError(f"DataLoader timed out after {limit} seconds") from None
                 dead = [p for p in self.processes if not p.is_alive()]
                 if dead:
                     raise RuntimeError(
