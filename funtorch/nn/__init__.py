@@ -5,6 +5,7 @@ from funtorch.nn import (
     init,
     utils,
 )
+from funtorch.nn.cells import *
 from funtorch.nn.containers import *
 from funtorch.nn.conv import *
 from funtorch.nn.layers import *

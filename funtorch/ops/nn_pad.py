@@ -7,6 +7,9 @@ from typing import Any
 import jax.numpy as jnp
 
 from funtorch.ops._declare import Array, op
+
+Ints = Any  # one integer, or a tuple of them
+
 _MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
 
@@ -38,8 +41,9 @@ def pad(input: Array, pad: Ints, mode: str = "constant", value: float | None = N
     widths = _widths(input.ndim, pad)
     if mode != "constant" and mode not in _MODES:
         raise NotImplementedError(f"Unrecognised padding mode {mode}")
-    crop = tuple(slice(max(0, -a), n - max(0, -b))
-                 for n, (a, b) in zip(input.shape, widths, strict=True))
+    crop = tuple(
+        slice(max(0, -a), n - max(0, -b)) for n, (a, b) in zip(input.shape, widths, strict=True)
+    )
     grown = [(max(0, a), max(0, b)) for a, b in widths]
     if mode == "constant":
         fill = jnp.asarray(0 if value is None else value, input.dtype)
@@ -88,8 +92,9 @@ def channel_shuffle(input: Array, groups: int) -> Array:
     """input: [N, g c, ...] -> the same shape, channel k of each group side by side"""
     n, c, *rest = input.shape
     if groups <= 0 or c % groups:
-        raise RuntimeError(f"Number of channels must be divisible by groups. Got {c} channels and "
-                           f"{groups} groups.")
+        raise RuntimeError(
+            f"Number of channels must be divisible by groups. Got {c} channels and {groups} groups."
+        )
     split = input.reshape(n, groups, c // groups, *rest)
     return jnp.swapaxes(split, 1, 2).reshape(input.shape)
 
@@ -107,12 +112,13 @@ def cosine_similarity(x1: Array, x2: Array, dim: int = 1, eps: float = 1e-8) -> 
 
 
 @op("functional")
-def pairwise_distance(x1: Array, x2: Array, p: float = 2.0, eps: float = 1e-6,
-                      keepdim: bool = False) -> Array:
+def pairwise_distance(
+    x1: Array, x2: Array, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
+) -> Array:
     """p-norm of x1 - x2 + eps over the last dimension. x1, x2: [..., D] -> [...]"""
     gap = jnp.abs(x1 - x2 + eps)
     if p == float("inf"):
         return jnp.max(gap, axis=-1, keepdims=keepdim)
     if p == 2:
         return jnp.sqrt(jnp.sum(gap * gap, axis=-1, keepdims=keepdim))
-    return jnp.sum(gap ** p, axis=-1, keepdims=keepdim) ** (1 / p)
+    return jnp.sum(gap**p, axis=-1, keepdims=keepdim) ** (1 / p)
