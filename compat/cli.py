@@ -20,8 +20,11 @@ def main(argv: list[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="run a program; `import torch` in it means funtorch")
-    run.add_argument("--report", action="store_true",
-                     help="say at the end what was compiled and how long that took")
+    run.add_argument(
+        "--report",
+        action="store_true",
+        help="say at the end what was compiled and how long that took",
+    )
     run.add_argument("program", help="the Python file")
     run.add_argument("arguments", nargs=argparse.REMAINDER, help="the program's own arguments")
     args = parser.parse_args(argv)

@@ -1,8 +1,8 @@
 """`import torch` resolves to funtorch: the same module objects under the other name.
 
-    from funtorch.compat import torch_alias
-    torch_alias.install()
-    import torch            # funtorch
+from funtorch.compat import torch_alias
+torch_alias.install()
+import torch            # funtorch
 """
 
 from __future__ import annotations

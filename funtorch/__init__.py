@@ -54,7 +54,7 @@ fft = _ModuleType("funtorch.fft")
 for _space in (special, linalg, fft):
     _sys.modules[_space.__name__] = _space
 
-from funtorch import nn  # noqa: E402  (its layers are built on the ops)
+from funtorch import nn
 
 _bind(
     {
@@ -66,7 +66,7 @@ _bind(
     }
 )
 
-from funtorch import (  # noqa: E402  # noqa: E402
+from funtorch import (
     backends,
     cuda,
     distributions,
@@ -78,9 +78,9 @@ from funtorch import (  # noqa: E402  # noqa: E402
     version,
 )
 from funtorch import toplevel as _toplevel
-from funtorch.lowering import OutOfMemoryError  # noqa: E402
-from funtorch.serialization import load, save  # noqa: E402
-from funtorch.toplevel import (  # noqa: E402
+from funtorch.lowering import OutOfMemoryError
+from funtorch.serialization import load, save
+from funtorch.toplevel import (
     are_deterministic_algorithms_enabled,
     can_cast,
     e,
@@ -106,8 +106,8 @@ from funtorch.toplevel import (  # noqa: E402
     typename,
     use_deterministic_algorithms,
 )
-from funtorch.typeinfo import finfo, iinfo  # noqa: E402
-from funtorch.utils.dlpack import from_dlpack, to_dlpack  # noqa: E402
+from funtorch.typeinfo import finfo, iinfo
+from funtorch.utils.dlpack import from_dlpack, to_dlpack
 
 globals().update(_toplevel.tensor_types("cpu"))
 

@@ -21,23 +21,39 @@ from funtorch.views import adopt, check_writable
 Spaces = dict[str, ModuleType]
 
 REFLECTED = {
-    "__add__": "add", "__sub__": "sub", "__mul__": "mul", "__truediv__": "true_divide",
-    "__floordiv__": "floor_divide", "__mod__": "remainder", "__pow__": "pow",
-    "__matmul__": "matmul", "__and__": "bitwise_and", "__or__": "bitwise_or",
-    "__xor__": "bitwise_xor", "__lshift__": "bitwise_left_shift",
+    "__add__": "add",
+    "__sub__": "sub",
+    "__mul__": "mul",
+    "__truediv__": "true_divide",
+    "__floordiv__": "floor_divide",
+    "__mod__": "remainder",
+    "__pow__": "pow",
+    "__matmul__": "matmul",
+    "__and__": "bitwise_and",
+    "__or__": "bitwise_or",
+    "__xor__": "bitwise_xor",
+    "__lshift__": "bitwise_left_shift",
     "__rshift__": "bitwise_right_shift",
 }
-COMPARED = {"__eq__": "eq", "__ne__": "ne", "__lt__": "lt", "__le__": "le", "__gt__": "gt",
-            "__ge__": "ge"}
+COMPARED = {
+    "__eq__": "eq",
+    "__ne__": "ne",
+    "__lt__": "lt",
+    "__le__": "le",
+    "__gt__": "gt",
+    "__ge__": "ge",
+}
 UNARY = {"__neg__": "neg", "__pos__": "positive", "__abs__": "abs", "__invert__": "bitwise_not"}
 
 
 def write_out(result: Any, out: Any) -> Any:
     """Write a result to `out=`, resizing it if it has another shape."""
     if isinstance(out, tuple | list):
-        return type(result)(*[write_out(r, o) for r, o in zip(result, out, strict=True)]) if (
-            hasattr(result, "_fields")) else tuple(
-            write_out(r, o) for r, o in zip(result, out, strict=True))
+        return (
+            type(result)(*[write_out(r, o) for r, o in zip(result, out, strict=True)])
+            if (hasattr(result, "_fields"))
+            else tuple(write_out(r, o) for r, o in zip(result, out, strict=True))
+        )
     if not isinstance(out, Tensor):
         raise TypeError(f"argument 'out' must be Tensor, not {type(out).__name__}")
     if mode.enabled and (out._requires or result._requires):
@@ -201,8 +217,13 @@ def bind_operators() -> None:
 def _bind(declaration: Declaration, name: str, spaces: Spaces) -> None:
     forms = declaration.forms
     function = with_out(declaration)
-    for form, space in (("function", "torch"), ("functional", "functional"),
-                        ("special", "special"), ("linalg", "linalg"), ("fft", "fft")):
+    for form, space in (
+        ("function", "torch"),
+        ("functional", "functional"),
+        ("special", "special"),
+        ("linalg", "linalg"),
+        ("fft", "fft"),
+    ):
         if form in forms and space in spaces:
             bare = name.removeprefix(f"{space}_") if space in ("linalg", "fft") else name
             setattr(spaces[space], bare, function)

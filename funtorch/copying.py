@@ -60,16 +60,12 @@ def owner_of(
     return from_host(memory, device=where)
 
 
-def window(
-    owner: Tensor, size: tuple[int, ...], stride: tuple[int, ...], offset: int
-) -> Tensor:
+def window(owner: Tensor, size: tuple[int, ...], stride: tuple[int, ...], offset: int) -> Tensor:
     """A tensor of this size, stride and offset on the storage of `owner`, outside autograd."""
     if offset == 0 and size == size_of(owner) and stride == strides_of(owner):
         return alias(owner)
     if _count(size) == 0:
-        made = from_host(
-            np.empty(size, dtype_of(owner).numpy), device=device_of_tensor(owner)
-        )
+        made = from_host(np.empty(size, dtype_of(owner).numpy), device=device_of_tensor(owner))
         made._stride = None if stride == contiguous_strides(size) else stride
         return made
     before, mode.enabled = mode.enabled, False

@@ -19,7 +19,7 @@ class device:  # noqa: N801  (PyTorch's name)
 
     __slots__ = ("index", "type")
 
-    def __init__(self, type: Any, index: int | None = None) -> None:  # noqa: A002
+    def __init__(self, type: Any, index: int | None = None) -> None:
         if isinstance(type, device):
             type, index = type.type, type.index  # noqa: A001
         elif isinstance(type, int) and not isinstance(type, bool):
@@ -56,9 +56,7 @@ class device:  # noqa: N801  (PyTorch's name)
         return self.type if self.index is None else f"{self.type}:{self.index}"
 
     def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, device) and self.type == other.type and self.index == other.index
-        )
+        return isinstance(other, device) and self.type == other.type and self.index == other.index
 
     def __hash__(self) -> int:
         return hash((self.type, self.index))

@@ -76,9 +76,7 @@ def call(
     info: OpInfo, statics: Any, tensors: Sequence[Tensor], scalars: Sequence[Any]
 ) -> list[Tensor]:
     """Record `info` on these tensors; returns its outputs, taped if need be."""
-    values = [
-        t._value if t._seen == t._storage.version else refresher[0](t) for t in tensors
-    ]
+    values = [t._value if t._seen == t._storage.version else refresher[0](t) for t in tensors]
     avals = tuple([v.aval for v in values])
     key = (statics, avals, *[type(s) for s in scalars]) if scalars else (statics, avals)
     inst = info.memo.get(key)
@@ -106,9 +104,7 @@ def call(
     return outs
 
 
-def _miss(
-    info: OpInfo, statics: Any, scalars: Sequence[Any], avals: tuple[Any, ...]
-) -> Instance:
+def _miss(info: OpInfo, statics: Any, scalars: Sequence[Any], avals: tuple[Any, ...]) -> Instance:
     return instance(info.op, statics, scalars, avals, common_place(info.name, avals))
 
 
@@ -228,9 +224,8 @@ def is_contiguous(shape: tuple[int, ...], stride: tuple[int, ...] | None) -> boo
     if stride is None:
         return True
     expected = 1
-    for extent, step in zip(reversed(shape), reversed(stride), strict=True):
-        if extent == 0:
-            return True
+    if 0 in shape:
+        return True
     for extent, step in zip(reversed(shape), reversed(stride), strict=True):
         if extent != 1:
             if step != expected:

@@ -41,9 +41,11 @@ class dtype:  # noqa: N801  (PyTorch's name)
 
     def to_complex(self) -> dtype:
         """The complex type whose parts are of this type."""
-        return {"float16": complex64, "float64": complex128}.get(self._name, complex64) if (
-            not self.is_complex
-        ) else self
+        return (
+            {"float16": complex64, "float64": complex128}.get(self._name, complex64)
+            if (not self.is_complex)
+            else self
+        )
 
     def to_real(self) -> dtype:
         """The type of the parts of a complex type."""
@@ -124,9 +126,7 @@ def set_default_dtype(d: dtype) -> None:
     """Set the default floating-point dtype. Raises TypeError for other kinds of types."""
     global _default
     if not isinstance(d, dtype) or not d.is_floating_point:
-        raise TypeError(
-            f"only floating-point types are supported as the default type, got {d!r}"
-        )
+        raise TypeError(f"only floating-point types are supported as the default type, got {d!r}")
     _default = d
 
 
@@ -154,8 +154,10 @@ def _promote_within(a: dtype, b: dtype) -> dtype:
         return complex128
     if a.is_floating_point:
         if "float8" in a.name or "float8" in b.name:
-            raise RuntimeError(f"Promotion for Float8 Types is not supported, attempted to "
-                               f"promote {a.name} and {b.name}")
+            raise RuntimeError(
+                f"Promotion for Float8 Types is not supported, attempted to "
+                f"promote {a.name} and {b.name}"
+            )
         if {a, b} == {float16, bfloat16}:
             return float32
         return a if a.itemsize > b.itemsize else b
@@ -163,8 +165,10 @@ def _promote_within(a: dtype, b: dtype) -> dtype:
         return a if a.itemsize > b.itemsize else b
     signed, unsigned = (a, b) if a.is_signed else (b, a)
     if unsigned is not uint8:
-        raise RuntimeError(f"Promotion for uint16, uint32, uint64 types is not supported, "
-                           f"attempted to promote {a.name} and {b.name}")
+        raise RuntimeError(
+            f"Promotion for uint16, uint32, uint64 types is not supported, "
+            f"attempted to promote {a.name} and {b.name}"
+        )
     return signed if signed is not int8 else int16
 
 

@@ -17,7 +17,6 @@ from funtorch.lowering import Value, constant
 from funtorch.tensor import Storage
 
 
-
 def as_numpy(value: Value) -> np.ndarray[Any, Any]:
     """A read-only NumPy array with the elements of a value, which is waited for."""
     return np.asarray(value.concrete())

@@ -234,9 +234,18 @@ def type(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:  #
 
 
 LEGACY_NAMES = {
-    "float32": "Float", "float64": "Double", "float16": "Half", "bfloat16": "BFloat16",
-    "uint8": "Byte", "int8": "Char", "int16": "Short", "int32": "Int", "int64": "Long",
-    "bool": "Bool", "complex64": "ComplexFloat", "complex128": "ComplexDouble",
+    "float32": "Float",
+    "float64": "Double",
+    "float16": "Half",
+    "bfloat16": "BFloat16",
+    "uint8": "Byte",
+    "int8": "Char",
+    "int16": "Short",
+    "int32": "Int",
+    "int64": "Long",
+    "bool": "Bool",
+    "complex64": "ComplexFloat",
+    "complex128": "ComplexDouble",
 }
 
 
@@ -337,16 +346,20 @@ def is_shared(self: Tensor) -> bool:
 @method
 def resize_(self: Tensor, *sizes: Any, memory_format: Any = None) -> Tensor:
     """Another shape in place: keeps the elements in order, new ones are zero."""
-    from_shape = TABLE["zeros"].facade(*sizes, dtype=dtype_of(self), device=device_of(
-        self._value.aval.place))
+    from_shape = TABLE["zeros"].facade(
+        *sizes, dtype=dtype_of(self), device=device_of(self._value.aval.place)
+    )
     wanted = size_of(from_shape)
     if wanted == size_of(self):
         return self
     if self._requires:
         raise RuntimeError("cannot resize variables that require grad")
     flat, need = self.detach().reshape(-1), from_shape.numel()
-    kept = flat[:need] if flat.numel() >= need else TABLE["cat"].facade(
-        [flat, from_shape.reshape(-1)[flat.numel():]])
+    kept = (
+        flat[:need]
+        if flat.numel() >= need
+        else TABLE["cat"].facade([flat, from_shape.reshape(-1)[flat.numel() :]])
+    )
     copy_window(self, kept.reshape(wanted).clone())
     return self
 
@@ -471,9 +484,7 @@ def __array_wrap__(self: Tensor, array: Any, context: Any = None, scalar: bool =
 @method
 def __dlpack__(self: Tensor, **options: Any) -> Any:
     if self._requires:
-        raise BufferError(
-            "Can't export tensors that require gradient, use tensor.detach()"
-        )
+        raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
     value = read(self)
     value.pinned = True
     array = value.concrete()
@@ -605,9 +616,7 @@ METHODS["requires_grad"] = property(_get_requires_grad, _set_requires_grad)
 def requires_grad_(self: Tensor, requires_grad: bool = True) -> Tensor:
     """Make a leaf that autograd follows (or not)."""
     if requires_grad and dtype_of(self).category < 2:
-        raise RuntimeError(
-            "only Tensors of floating point dtype can require gradients"
-        )
+        raise RuntimeError("only Tensors of floating point dtype can require gradients")
     read(self)
     if self._node is not None:
         if not requires_grad:
@@ -707,17 +716,18 @@ METHODS["data"] = property(_get_data, _set_data)
 def detach_(self: Tensor) -> Tensor:
     """Forget the history, in place."""
     if self._base_tensor is not None:
-        raise RuntimeError(
-            "Can't detach views in-place; use detach() instead."
-        )
+        raise RuntimeError("Can't detach views in-place; use detach() instead.")
     self._node, self._out, self._requires = None, 0, False
     return self
 
 
 @method
 def backward(
-    self: Tensor, gradient: Any = None, retain_graph: bool | None = None,
-    create_graph: bool = False, inputs: Any = None,
+    self: Tensor,
+    gradient: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    inputs: Any = None,
 ) -> None:
     """Accumulate gradients into the leaves; see `autograd.backward`."""
     if self._seen != self._storage.version:
@@ -774,13 +784,13 @@ def is_inference(self: Tensor) -> bool:
 
 
 @attribute
-def T(self: Tensor) -> Tensor:  # noqa: N802
+def T(self: Tensor) -> Tensor:
     """Dimensions in reverse order."""
     return self.permute(*reversed(range(self._value.aval.ndim)))
 
 
 @attribute
-def mT(self: Tensor) -> Tensor:  # noqa: N802
+def mT(self: Tensor) -> Tensor:
     """The last two dimensions exchanged."""
     if self._value.aval.ndim < 2:
         raise RuntimeError(
@@ -791,7 +801,7 @@ def mT(self: Tensor) -> Tensor:  # noqa: N802
 
 
 @attribute
-def H(self: Tensor) -> Tensor:  # noqa: N802
+def H(self: Tensor) -> Tensor:
     """A matrix conjugated and transposed."""
     if self._value.aval.ndim not in (0, 2):
         raise RuntimeError(
@@ -802,7 +812,7 @@ def H(self: Tensor) -> Tensor:  # noqa: N802
 
 
 @attribute
-def mH(self: Tensor) -> Tensor:  # noqa: N802
+def mH(self: Tensor) -> Tensor:
     """The last two dimensions exchanged, and conjugated."""
     return mT.fget(self).conj()
 
@@ -812,8 +822,11 @@ def _part(name: str) -> property:
         return TABLE[name].facade(self)
 
     def put(self: Tensor, value: Any) -> None:
-        get(self).copy_(value if isinstance(value, Tensor) else
-                        TABLE["tensor"].facade(value, dtype=get(self).dtype))
+        get(self).copy_(
+            value
+            if isinstance(value, Tensor)
+            else TABLE["tensor"].facade(value, dtype=get(self).dtype)
+        )
 
     return property(get, put)
 

@@ -27,8 +27,16 @@ class Node:
     edges: per input of the forward op, the node and output index its gradient goes to, or None.
     """
 
-    __slots__ = ("__dict__", "__weakref__", "edges", "hooks", "out_avals", "prehooks", "scope",
-                 "sequence")
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "edges",
+        "hooks",
+        "out_avals",
+        "prehooks",
+        "scope",
+        "sequence",
+    )
 
     def __init__(self, edges: tuple[Edge | None, ...], out_avals: Sequence[Any]) -> None:
         self.edges = edges

@@ -24,39 +24,39 @@ def is_tensor(obj: Any) -> bool:
     return isinstance(obj, Tensor)
 
 
-def is_floating_point(input: Tensor) -> bool:  # noqa: A002  (PyTorch's name)
+def is_floating_point(input: Tensor) -> bool:
     """Is it of a floating-point type?"""
     return dtype_of(input).is_floating_point
 
 
-def is_complex(input: Tensor) -> bool:  # noqa: A002
+def is_complex(input: Tensor) -> bool:
     """Is it of a complex type?"""
     return dtype_of(input).is_complex
 
 
-def is_signed(input: Tensor) -> bool:  # noqa: A002
+def is_signed(input: Tensor) -> bool:
     """Is it of a type with negative numbers?"""
     return dtype_of(input).is_signed
 
 
-def is_conj(input: Tensor) -> bool:  # noqa: A002
+def is_conj(input: Tensor) -> bool:
     """Is it a conjugate view?"""
     return bool(input.is_conj())
 
 
-def is_inference(input: Tensor) -> bool:  # noqa: A002
+def is_inference(input: Tensor) -> bool:
     """Was it made in inference mode?"""
     return input._inference
 
 
-def is_nonzero(input: Tensor) -> bool:  # noqa: A002
+def is_nonzero(input: Tensor) -> bool:
     """Is the one element other than zero?"""
     if input._value.aval.size == 0:
         raise RuntimeError("Boolean value of Tensor with no values is ambiguous")
     return bool(input)
 
 
-def numel(input: Tensor) -> int:  # noqa: A002
+def numel(input: Tensor) -> int:
     """Number of elements."""
     return input._value.aval.size
 
@@ -106,9 +106,7 @@ class _TensorType(type):
 
     def __instancecheck__(cls, obj: Any) -> bool:
         return (
-            isinstance(obj, Tensor)
-            and dtype_of(obj) is cls.dtype
-            and obj.device.type == cls.where
+            isinstance(obj, Tensor) and dtype_of(obj) is cls.dtype and obj.device.type == cls.where
         )
 
     def __repr__(cls) -> str:

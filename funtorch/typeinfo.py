@@ -13,7 +13,7 @@ from funtorch import dtypes
 class finfo:  # noqa: N801  (PyTorch's name)
     """Limits of a floating-point type (of its parts, for a complex one)."""
 
-    def __init__(self, type: dtypes.dtype | None = None) -> None:  # noqa: A002
+    def __init__(self, type: dtypes.dtype | None = None) -> None:
         kind = dtypes.get_default_dtype() if type is None else type
         if not (kind.is_floating_point or kind.is_complex):
             raise TypeError(
@@ -47,7 +47,7 @@ def _short(value: float) -> str:
 class iinfo:  # noqa: N801  (PyTorch's name)
     """Limits of an integer type."""
 
-    def __init__(self, type: dtypes.dtype) -> None:  # noqa: A002
+    def __init__(self, type: dtypes.dtype) -> None:
         if type.is_floating_point or type.is_complex:
             raise TypeError(
                 f"torch.iinfo() requires an integer input type. Use torch.finfo to handle "

@@ -1,7 +1,9 @@
 """What a compiler person sees: recorded graphs, their lowering to pure JAX functions, execution."""
 
 if __name__ == "lowering":
-    raise ImportError("import this package as funtorch.lowering: its bare name would be a second copy")
+    raise ImportError(
+        "import this package as funtorch.lowering: its bare name would be a second copy"
+    )
 
 from funtorch.lowering.aval import META, Aval, aval_of
 from funtorch.lowering.backward import (

@@ -15,7 +15,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-
 from funtorch.lowering.aval import aval_of
 from funtorch.lowering.op import Instance, Op, instance_by_uid, lowering_for
 from funtorch.lowering.x64 import x64
@@ -187,7 +186,7 @@ def _lower_residual_vjp(
     given = list(inputs[n_inputs : len(inputs) - n_cts])
     primals = list(inputs[:n_inputs])
     # Tracing again gives the structure; its arithmetic is dead code, which XLA removes.
-    _, leaves, where, tree = _linearised(inst, wrt, primals, scalars)
+    _, _, where, tree = _linearised(inst, wrt, primals, scalars)
     source = iter(given)
     full = [primals[i] if i is not None else next(source) for i in where]
     pull = jax.tree_util.tree_unflatten(tree, full)

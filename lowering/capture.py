@@ -23,10 +23,10 @@ class Captured(NamedTuple):
 class capture:  # noqa: N801  (a context manager, used as a verb)
     """Record into a trace of its own that is never executed.
 
-        with capture(place) as captured:
-            inputs = [captured.placeholder(aval) for aval in avals]
-            outputs = function(inputs)
-        result = captured.finish(outputs)
+    with capture(place) as captured:
+        inputs = [captured.placeholder(aval) for aval in avals]
+        outputs = function(inputs)
+    result = captured.finish(outputs)
     """
 
     def __init__(self, place: Place) -> None:

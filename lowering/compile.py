@@ -13,14 +13,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
-from jax.sharding import SingleDeviceSharding
-
 from funtorch.lowering.aval import Place
 from funtorch.lowering.forked import check
 from funtorch.lowering.op import lowering_for
 from funtorch.lowering.program import Program, ScalarPlan, prune, run
 from funtorch.lowering.stats import Compilation, stats
 from funtorch.lowering.x64 import x64
+from jax.sharding import SingleDeviceSharding
 
 Compiled = Callable[..., list[Any]]
 

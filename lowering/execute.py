@@ -13,7 +13,6 @@ from concurrent.futures import TimeoutError as StillCompiling
 from typing import TYPE_CHECKING, Any
 
 import jax
-
 from funtorch.lowering import pieces
 from funtorch.lowering.aval import Aval
 from funtorch.lowering.compile import Entry, Executable, cache, compile_program
@@ -129,7 +128,7 @@ def _deliver(live: Sequence[tuple[int, Value]], arrays: Sequence[Any], results: 
         value.trace = None
 
 
-def _explained(error: jax.errors.JaxRuntimeError) -> BaseException:
+def _explained(error: BaseException) -> BaseException:
     text = str(error)
     if "RESOURCE_EXHAUSTED" not in text and "out of memory" not in text.lower():
         return error

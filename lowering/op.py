@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-
 from funtorch.lowering.aval import META, Aval, Place, aval_of
 from funtorch.lowering.x64 import x64
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-
 from funtorch.lowering.aval import Place
 from funtorch.lowering.compile import Executable, cache, compile_program
 from funtorch.lowering.program import Program, Step, decode, prune
@@ -69,10 +68,9 @@ def cut(chains: list[Chain], begin: int, end: int, depth: int) -> Iterator[tuple
         at = stop
 
 
-def _by_host(
-    program: Program, begin: int, end: int, place: Place
-) -> Iterator[tuple[int, int]]:
+def _by_host(program: Program, begin: int, end: int, place: Place) -> Iterator[tuple[int, int]]:
     """Separate views at both ends, which the host can do, from what must be compiled."""
+
     def hostable(index: int) -> bool:
         return place.platform == "cpu" and program.steps[index].inst.op.host is not None
 

@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-
 from funtorch.lowering.aval import Aval
 from funtorch.lowering.op import Instance, instance_by_uid
 
@@ -45,9 +44,7 @@ class Program(NamedTuple):
         return [found[position] for position in self.outputs]
 
 
-def decode(
-    flat: Sequence[int], outputs: Iterable[int], known: Collection[int] = ()
-) -> Program:
+def decode(flat: Sequence[int], outputs: Iterable[int], known: Collection[int] = ()) -> Program:
     """The program that a flat trace spells. `known`: positions that are leaves whoever reads them
     first, for traces whose placeholders were numbered before their first op."""
     steps: list[Step] = []

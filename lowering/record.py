@@ -190,9 +190,7 @@ def record(
                 continue
             made = trace.append(inst, inputs, scalars)
         break
-    if not trace.functional and (
-        settings.mode == "eager" or len(trace.starts) >= settings.max_ops
-    ):
+    if not trace.functional and (settings.mode == "eager" or len(trace.starts) >= settings.max_ops):
         trace.flush()
     return made
 

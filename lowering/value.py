@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import jax
-
 from funtorch.lowering.aval import Aval, Place, aval_of
 from funtorch.lowering.forked import check
 from funtorch.lowering.x64 import x64

@@ -43,7 +43,8 @@ def test_the_core_names_no_op():
     names = {name for name in TABLE if len(name) > 5} | {"softmax", "conv2d", "matmul"}
     for path in (ROOT / "lowering").glob("*.py"):
         strings = {
-            node.value for node in ast.walk(ast.parse(path.read_text()))
+            node.value
+            for node in ast.walk(ast.parse(path.read_text()))
             if isinstance(node, ast.Constant) and isinstance(node.value, str)
         }
         assert not strings & names, path

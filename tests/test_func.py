@@ -27,11 +27,13 @@ CASES = {
     "out dims": lambda lib, x: lib.func.vmap(lambda a: a * 2, out_dims=1)(x.reshape(2, 2)),
     "vmap of grad": lambda lib, x: lib.func.vmap(lib.func.grad(f))(x.reshape(2, 2)),
     "grad of vmap": lambda lib, x: lib.func.grad(
-        lambda v: lib.func.vmap(lambda a: a.exp())(v.reshape(2, 2)).sum())(x),
+        lambda v: lib.func.vmap(lambda a: a.exp())(v.reshape(2, 2)).sum()
+    )(x),
     "grad of grad": lambda lib, x: lib.func.grad(lambda v: lib.func.grad(f)(v).sum())(x),
     "jvp of grad": lambda lib, x: lib.func.jvp(lib.func.grad(f), (x,), (x,))[1],
-    "vmap of jvp": lambda lib, x: lib.func.vmap(
-        lambda t: lib.func.jvp(lib.sin, (x,), (t,))[1])(lib.eye(4)),
+    "vmap of jvp": lambda lib, x: lib.func.vmap(lambda t: lib.func.jvp(lib.sin, (x,), (t,))[1])(
+        lib.eye(4)
+    ),
     "linearize": lambda lib, x: lib.func.linearize(lib.sin, x)[1](x),
 }
 
@@ -69,12 +71,15 @@ def test_functional_call_and_ensembles():
     np.testing.assert_allclose(out.detach().numpy(), expected.detach().numpy(), rtol=1e-5)
 
 
-@pytest.mark.parametrize("wrong", [
-    lambda lib: lib.func.grad(lambda x: x * 2)(lib.ones(3)),
-    lambda lib: lib.func.vmap(lambda a, b: a + b)(lib.ones(3), lib.ones(4)),
-    lambda lib: lib.func.vmap(lambda a: a, in_dims=2)(lib.ones(3)),
-    lambda lib: lib.func.vmap(lambda a: a.item())(lib.ones(3)),
-])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda lib: lib.func.grad(lambda x: x * 2)(lib.ones(3)),
+        lambda lib: lib.func.vmap(lambda a, b: a + b)(lib.ones(3), lib.ones(4)),
+        lambda lib: lib.func.vmap(lambda a: a, in_dims=2)(lib.ones(3)),
+        lambda lib: lib.func.vmap(lambda a: a.item())(lib.ones(3)),
+    ],
+)
 def test_what_is_wrong_is_refused(wrong):
     for lib in (torch, funtorch):
         with pytest.raises((RuntimeError, ValueError)):

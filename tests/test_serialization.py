@@ -16,8 +16,23 @@ import funtorch
 torch = pytest.importorskip("torch", reason="real PyTorch is the oracle")
 
 DTYPES = [
-    "bool", "uint8", "int8", "int16", "int32", "int64", "uint16", "uint32", "uint64", "float16",
-    "bfloat16", "float32", "float64", "complex64", "complex128", "float8_e4m3fn", "float8_e5m2",
+    "bool",
+    "uint8",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint16",
+    "uint32",
+    "uint64",
+    "float16",
+    "bfloat16",
+    "float32",
+    "float64",
+    "complex64",
+    "complex128",
+    "float8_e4m3fn",
+    "float8_e5m2",
 ]
 
 OBJECTS = {
@@ -115,8 +130,12 @@ def test_failed_save_keeps_the_old_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "where",
     [
-        None, "cpu", {"cuda:0": "cpu", "cpu": "cpu"}, lambda storage, location: storage,
-        lambda storage, location: storage.cpu(), lambda storage, location: None,
+        None,
+        "cpu",
+        {"cuda:0": "cpu", "cpu": "cpu"},
+        lambda storage, location: storage,
+        lambda storage, location: storage.cpu(),
+        lambda storage, location: None,
         funtorch.device("cpu"),
     ],
 )

@@ -14,6 +14,7 @@ from funtorch.anomaly import (
     set_detect_anomaly,
 )
 from funtorch.autograd import engine
+from funtorch.autograd.function import Function
 from funtorch.device import device_of
 from funtorch.grad_mode import (
     enable_grad,
@@ -23,7 +24,6 @@ from funtorch.grad_mode import (
     no_grad,
     set_grad_enabled,
 )
-from funtorch.autograd.function import Function
 from funtorch.tape import gradient_edge
 from funtorch.tensor import Tensor, dtype_of, from_host, size_of
 
@@ -51,9 +51,7 @@ def _as_tuple(given: Any) -> tuple[Any, ...]:
 def _root(tensor: Tensor) -> Any:
     edge = gradient_edge(tensor)
     if edge is None:
-        raise RuntimeError(
-            "element 0 of tensors does not require grad and does not have a grad_fn"
-        )
+        raise RuntimeError("element 0 of tensors does not require grad and does not have a grad_fn")
     return edge
 
 
@@ -76,9 +74,7 @@ def _initial_gradient(tensor: Tensor, grad: Tensor | None) -> Tensor:
         place = tensor._value.aval.place
         return _one(size_of(tensor), dtype_of(tensor).numpy, place)
     if not isinstance(grad, Tensor):
-        raise TypeError(
-            f"gradients can be either Tensors or None, but got {type(grad).__name__}"
-        )
+        raise TypeError(f"gradients can be either Tensors or None, but got {type(grad).__name__}")
     if size_of(grad) != size_of(tensor):
         raise RuntimeError(
             f"Mismatch in shape: grad_output[0] has a shape of {grad.shape} and output[0] has a "
@@ -191,7 +187,7 @@ def grad(
     return tuple(found)
 
 
-from funtorch.autograd.gradcheck import (  # noqa: E402  (it differentiates with this module)
+from funtorch.autograd.gradcheck import (
     GradcheckError,
     gradcheck,
     gradgradcheck,

@@ -259,8 +259,12 @@ def _gradient_info(node: OpNode) -> OpInfo:
     name = node.name()
     info = _infos.get(name)
     if info is None:
-        info = _infos[name] = OpInfo(node.inst.op, grad_name=f"{name[:-1]}{int(name[-1]) + 1}"
-                                     if name[-1].isdigit() else f"{name}Backward0")
+        info = _infos[name] = OpInfo(
+            node.inst.op,
+            grad_name=f"{name[:-1]}{int(name[-1]) + 1}"
+            if name[-1].isdigit()
+            else f"{name}Backward0",
+        )
     return info
 
 
@@ -336,5 +340,3 @@ def _accumulate(node: AccumulateGrad, grad: Tensor | None, create_graph: bool) -
     if post:
         for hook in list(post.values()):
             hook(variable)
-
-

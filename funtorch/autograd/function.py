@@ -115,9 +115,7 @@ class FunctionNode(Node):
         if grad is None:
             return None
         if not isinstance(grad, Tensor):
-            raise TypeError(
-                f"{self.name()}: expected Variable or None (got {type(grad).__name__})"
-            )
+            raise TypeError(f"{self.name()}: expected Variable or None (got {type(grad).__name__})")
         return None if self.edges[index] is None else grad
 
     def release(self) -> None:
@@ -195,9 +193,7 @@ class Function:
         return _taped(cls, ctx, tensors, result)
 
 
-def _taped(
-    cls: type[Function], ctx: FunctionCtx, tensors: list[Tensor | None], result: Any
-) -> Any:
+def _taped(cls: type[Function], ctx: FunctionCtx, tensors: list[Tensor | None], result: Any) -> Any:
     many = isinstance(result, tuple | list)
     outs = list(result) if many else [result]
     edges = tuple(None if t is None else gradient_edge(t) for t in tensors)
@@ -205,7 +201,9 @@ def _taped(
     node = _node_class(cls.__name__)(edges, avals)
     node.ctx, node.function, node.n_inputs = ctx, cls, len(tensors)
     node.outputs = [
-        (size_of(o), dtype_of(o), o._value.aval.place) if isinstance(o, Tensor) else ((), None, None)
+        (size_of(o), dtype_of(o), o._value.aval.place)
+        if isinstance(o, Tensor)
+        else ((), None, None)
         for o in outs
     ]
     ctx._node = node
@@ -241,9 +239,7 @@ def once_differentiable(backward: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(backward)
     def wrapper(ctx: Any, *grads: Any) -> Any:
-        wanted = mode.enabled and any(
-            isinstance(g, Tensor) and g.requires_grad for g in grads
-        )
+        wanted = mode.enabled and any(isinstance(g, Tensor) and g.requires_grad for g in grads)
         with no_grad():
             made = backward(ctx, *grads)
         if not mode.enabled:

@@ -23,7 +23,8 @@ def _as_tuple(given: Any) -> tuple[Any, ...]:
 
 def _differentiable(given: Any) -> list[Tensor]:
     return [
-        t for t in _as_tuple(given)
+        t
+        for t in _as_tuple(given)
         if isinstance(t, Tensor) and dtype_of(t).category >= 2 and t.requires_grad
     ]
 
@@ -148,7 +149,10 @@ def gradcheck(
         if dtype_of(tensor).name not in ("float64", "complex128"):
             warnings.warn(
                 "an input requires gradient and is not a double precision floating point or "
-                "complex: this check will likely fail.", UserWarning, stacklevel=2)
+                "complex: this check will likely fail.",
+                UserWarning,
+                stacklevel=2,
+            )
     try:
         _compare(func, given, eps, atol, rtol)
     except GradcheckError:
@@ -176,8 +180,9 @@ def gradgradcheck(
     if grad_outputs is None:
         generator = np.random.default_rng(0)
         grad_outputs = tuple(
-            from_host(generator.standard_normal(size_of(o)).astype(dtype_of(o).numpy))
-            .requires_grad_()
+            from_host(
+                generator.standard_normal(size_of(o)).astype(dtype_of(o).numpy)
+            ).requires_grad_()
             for o in outputs
         )
     count = len(given)
@@ -185,18 +190,32 @@ def gradgradcheck(
     def gradient(*args: Any) -> tuple[Tensor, ...]:
         own, cotangents = args[:count], args[count:]
         own = tuple(
-            a.requires_grad_() if isinstance(a, Tensor) and dtype_of(a).category >= 2 and
-            not a.requires_grad and isinstance(g, Tensor) and g.requires_grad else a
+            a.requires_grad_()
+            if isinstance(a, Tensor)
+            and dtype_of(a).category >= 2
+            and not a.requires_grad
+            and isinstance(g, Tensor)
+            and g.requires_grad
+            else a
             for a, g in zip(own, given, strict=True)
         )
         with autograd.enable_grad():
             outs = _outputs(func, own)
             kept = [(o, c) for o, c in zip(outs, cotangents, strict=True) if o.requires_grad]
             found = autograd.grad(
-                [o for o, _ in kept], _differentiable(own), [c for _, c in kept],
-                create_graph=True, allow_unused=True,
+                [o for o, _ in kept],
+                _differentiable(own),
+                [c for _, c in kept],
+                create_graph=True,
+                allow_unused=True,
             )
         return tuple(f for f in found if f is not None)
 
-    return gradcheck(gradient, (*given, *_as_tuple(grad_outputs)), eps=eps, atol=atol, rtol=rtol,
-                     raise_exception=raise_exception)
+    return gradcheck(
+        gradient,
+        (*given, *_as_tuple(grad_outputs)),
+        eps=eps,
+        atol=atol,
+        rtol=rtol,
+        raise_exception=raise_exception,
+    )

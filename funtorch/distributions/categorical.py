@@ -22,9 +22,16 @@ from funtorch.distributions.utils import (
 from funtorch.size import Size
 from funtorch.tensor import Tensor
 
-__all__ = ["Categorical", "ExpRelaxedCategorical", "LogitRelaxedBernoulli", "Multinomial",
-           "OneHotCategorical", "OneHotCategoricalStraightThrough", "RelaxedBernoulli",
-           "RelaxedOneHotCategorical"]
+__all__ = [
+    "Categorical",
+    "ExpRelaxedCategorical",
+    "LogitRelaxedBernoulli",
+    "Multinomial",
+    "OneHotCategorical",
+    "OneHotCategoricalStraightThrough",
+    "RelaxedBernoulli",
+    "RelaxedOneHotCategorical",
+]
 
 _WEIGHTS: Any = {"probs": constraints.simplex, "logits": constraints.real_vector}
 
@@ -37,8 +44,9 @@ class Categorical(Distribution):
     _params = ("probs", "logits")
     _depths = {"probs": 1, "logits": 1}  # noqa: RUF012
 
-    def __init__(self, probs: Any = None, logits: Any = None,
-                 validate_args: bool | None = None) -> None:
+    def __init__(
+        self, probs: Any = None, logits: Any = None, validate_args: bool | None = None
+    ) -> None:
         check_one(probs, logits)
         if probs is not None:
             if probs.dim() < 1:
@@ -81,8 +89,9 @@ class Categorical(Distribution):
         return self._param.size()
 
     def _nan(self) -> Tensor:
-        return torch.full(self._extended_shape(), float("nan"), dtype=self.probs.dtype,
-                          device=self.probs.device)
+        return torch.full(
+            self._extended_shape(), float("nan"), dtype=self.probs.dtype, device=self.probs.device
+        )
 
     @property
     def mean(self) -> Tensor:
@@ -133,11 +142,15 @@ class OneHotCategorical(Distribution):
     support: Any = constraints.one_hot
     has_enumerate_support = True
 
-    def __init__(self, probs: Any = None, logits: Any = None,
-                 validate_args: bool | None = None) -> None:
+    def __init__(
+        self, probs: Any = None, logits: Any = None, validate_args: bool | None = None
+    ) -> None:
         self._categorical = Categorical(probs, logits)
-        super().__init__(self._categorical.batch_shape, self._categorical.param_shape[-1:],
-                         validate_args=validate_args)
+        super().__init__(
+            self._categorical.batch_shape,
+            self._categorical.param_shape[-1:],
+            validate_args=validate_args,
+        )
 
     def _expand_into(self, new: Any, batch_shape: Any) -> None:
         new._categorical = self._categorical.expand(batch_shape)
@@ -220,15 +233,23 @@ class Multinomial(Distribution):
 
     arg_constraints: Any = _WEIGHTS
 
-    def __init__(self, total_count: int = 1, probs: Any = None, logits: Any = None,
-                 validate_args: bool | None = None) -> None:
+    def __init__(
+        self,
+        total_count: int = 1,
+        probs: Any = None,
+        logits: Any = None,
+        validate_args: bool | None = None,
+    ) -> None:
         if not isinstance(total_count, int):
             raise NotImplementedError("inhomogeneous total_count is not supported")
         self.total_count = total_count
         self._categorical = Categorical(probs=probs, logits=logits)
         self._binomial = Binomial(total_count=total_count, probs=self.probs)
-        super().__init__(self._categorical.batch_shape, self._categorical.param_shape[-1:],
-                         validate_args=validate_args)
+        super().__init__(
+            self._categorical.batch_shape,
+            self._categorical.param_shape[-1:],
+            validate_args=validate_args,
+        )
 
     def _expand_into(self, new: Any, batch_shape: Any) -> None:
         new.total_count = self.total_count
@@ -272,8 +293,9 @@ class Multinomial(Distribution):
 
     def entropy(self) -> Tensor:
         """Entropy, by summing over the binomial counts of each category."""
-        n = torch.full((), float(self.total_count), dtype=self.probs.dtype,
-                       device=self.probs.device)
+        n = torch.full(
+            (), float(self.total_count), dtype=self.probs.dtype, device=self.probs.device
+        )
         support = self._binomial.enumerate_support(expand=False)[1:]
         weights = self._binomial.log_prob(support).exp()
         rest = (weights * (support + 1).lgamma()).sum([0, -1])
@@ -294,8 +316,13 @@ class LogitRelaxedBernoulli(_Binary):
 
     support: Any = constraints.real
 
-    def __init__(self, temperature: Any, probs: Any = None, logits: Any = None,
-                 validate_args: bool | None = None) -> None:
+    def __init__(
+        self,
+        temperature: Any,
+        probs: Any = None,
+        logits: Any = None,
+        validate_args: bool | None = None,
+    ) -> None:
         self.temperature = temperature
         self._set(probs, logits)
         super().__init__(self._param.size(), validate_args=validate_args)
@@ -353,10 +380,18 @@ class RelaxedBernoulli(_Relaxed):
     support: Any = constraints.unit_interval
     has_rsample = True
 
-    def __init__(self, temperature: Any, probs: Any = None, logits: Any = None,
-                 validate_args: bool | None = None) -> None:
-        super().__init__(LogitRelaxedBernoulli(temperature, probs, logits), SigmoidTransform(),
-                         validate_args=validate_args)
+    def __init__(
+        self,
+        temperature: Any,
+        probs: Any = None,
+        logits: Any = None,
+        validate_args: bool | None = None,
+    ) -> None:
+        super().__init__(
+            LogitRelaxedBernoulli(temperature, probs, logits),
+            SigmoidTransform(),
+            validate_args=validate_args,
+        )
 
 
 class ExpRelaxedCategorical(Distribution):
@@ -366,12 +401,20 @@ class ExpRelaxedCategorical(Distribution):
     support: Any = constraints.real_vector
     has_rsample = True
 
-    def __init__(self, temperature: Any, probs: Any = None, logits: Any = None,
-                 validate_args: bool | None = None) -> None:
+    def __init__(
+        self,
+        temperature: Any,
+        probs: Any = None,
+        logits: Any = None,
+        validate_args: bool | None = None,
+    ) -> None:
         self._categorical = Categorical(probs, logits)
         self.temperature = temperature
-        super().__init__(self._categorical.batch_shape, self._categorical.param_shape[-1:],
-                         validate_args=validate_args)
+        super().__init__(
+            self._categorical.batch_shape,
+            self._categorical.param_shape[-1:],
+            validate_args=validate_args,
+        )
 
     def _expand_into(self, new: Any, batch_shape: Any) -> None:
         new.temperature = self.temperature
@@ -419,9 +462,12 @@ class RelaxedOneHotCategorical(_Relaxed):
     support: Any = constraints.simplex
     has_rsample = True
 
-    def __init__(self, temperature: Any, probs: Any = None, logits: Any = None,
-                 validate_args: bool | None = None) -> None:
+    def __init__(
+        self,
+        temperature: Any,
+        probs: Any = None,
+        logits: Any = None,
+        validate_args: bool | None = None,
+    ) -> None:
         base = ExpRelaxedCategorical(temperature, probs, logits, validate_args=validate_args)
         super().__init__(base, ExpTransform(), validate_args=validate_args)
-
-

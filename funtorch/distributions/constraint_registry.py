@@ -25,16 +25,17 @@ class ConstraintRegistry:
         if isinstance(constraint, constraints.Constraint):
             constraint = type(constraint)
         if not isinstance(constraint, type) or not issubclass(constraint, constraints.Constraint):
-            raise TypeError("Expected constraint to be either a Constraint subclass or instance, "
-                            f"but got {constraint}")
+            raise TypeError(
+                "Expected constraint to be either a Constraint subclass or instance, "
+                f"but got {constraint}"
+            )
         self._registry[constraint] = factory
         return factory
 
     def __call__(self, constraint: Any) -> Any:
         factory = self._registry.get(type(constraint))
         if factory is None:
-            raise NotImplementedError(
-                f"Cannot transform {type(constraint).__name__} constraints")
+            raise NotImplementedError(f"Cannot transform {type(constraint).__name__} constraints")
         return factory(constraint)
 
 
@@ -61,14 +62,16 @@ def _real(constraint: Any) -> Any:
 
 @biject_to.register(constraints.independent)
 def _biject_independent(constraint: Any) -> Any:
-    return transforms.IndependentTransform(biject_to(constraint.base_constraint),
-                                           constraint.reinterpreted_batch_ndims)
+    return transforms.IndependentTransform(
+        biject_to(constraint.base_constraint), constraint.reinterpreted_batch_ndims
+    )
 
 
 @transform_to.register(constraints.independent)
 def _transform_independent(constraint: Any) -> Any:
-    return transforms.IndependentTransform(transform_to(constraint.base_constraint),
-                                           constraint.reinterpreted_batch_ndims)
+    return transforms.IndependentTransform(
+        transform_to(constraint.base_constraint), constraint.reinterpreted_batch_ndims
+    )
 
 
 @both(constraints.positive, constraints.nonnegative)
@@ -79,13 +82,15 @@ def _positive(constraint: Any) -> Any:
 @both(constraints.greater_than, constraints.greater_than_eq)
 def _greater_than(constraint: Any) -> Any:
     return transforms.ComposeTransform(
-        [scalars.ExpTransform(), scalars.AffineTransform(constraint.lower_bound, 1)])
+        [scalars.ExpTransform(), scalars.AffineTransform(constraint.lower_bound, 1)]
+    )
 
 
 @both(constraints.less_than)
 def _less_than(constraint: Any) -> Any:
     return transforms.ComposeTransform(
-        [scalars.ExpTransform(), scalars.AffineTransform(constraint.upper_bound, -1)])
+        [scalars.ExpTransform(), scalars.AffineTransform(constraint.upper_bound, -1)]
+    )
 
 
 @both(constraints.interval, constraints.half_open_interval)
@@ -94,7 +99,8 @@ def _interval(constraint: Any) -> Any:
     if isinstance(low, int | float) and isinstance(high, int | float) and (low, high) == (0, 1):
         return scalars.SigmoidTransform()
     return transforms.ComposeTransform(
-        [scalars.SigmoidTransform(), scalars.AffineTransform(low, high - low)])
+        [scalars.SigmoidTransform(), scalars.AffineTransform(low, high - low)]
+    )
 
 
 @biject_to.register(constraints.simplex)
@@ -125,14 +131,16 @@ def _corr_cholesky(constraint: Any) -> Any:
 
 @biject_to.register(constraints.cat)
 def _biject_cat(constraint: Any) -> Any:
-    return matrices.CatTransform([biject_to(c) for c in constraint.cseq], constraint.dim,
-                                 constraint.lengths)
+    return matrices.CatTransform(
+        [biject_to(c) for c in constraint.cseq], constraint.dim, constraint.lengths
+    )
 
 
 @transform_to.register(constraints.cat)
 def _transform_cat(constraint: Any) -> Any:
-    return matrices.CatTransform([transform_to(c) for c in constraint.cseq], constraint.dim,
-                                 constraint.lengths)
+    return matrices.CatTransform(
+        [transform_to(c) for c in constraint.cseq], constraint.dim, constraint.lengths
+    )
 
 
 @biject_to.register(constraints.stack)

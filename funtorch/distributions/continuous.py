@@ -157,8 +157,9 @@ class Cauchy(_LocationScale):
     @property
     def mean(self) -> Tensor:
         """There is none: NaN."""
-        return torch.full(self._extended_shape(), math.nan, dtype=self.loc.dtype,
-                          device=self.loc.device)
+        return torch.full(
+            self._extended_shape(), math.nan, dtype=self.loc.dtype, device=self.loc.device
+        )
 
     @property
     def mode(self) -> Tensor:
@@ -168,8 +169,9 @@ class Cauchy(_LocationScale):
     @property
     def variance(self) -> Tensor:
         """There is none: infinity."""
-        return torch.full(self._extended_shape(), math.inf, dtype=self.loc.dtype,
-                          device=self.loc.device)
+        return torch.full(
+            self._extended_shape(), math.inf, dtype=self.loc.dtype, device=self.loc.device
+        )
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         """loc + scale * standard Cauchy."""
@@ -211,8 +213,7 @@ class Uniform(Distribution):
     @property
     def arg_constraints(self) -> dict[str, Any]:
         """low below high."""
-        return {"low": constraints.less_than(self.high),
-                "high": constraints.greater_than(self.low)}
+        return {"low": constraints.less_than(self.high), "high": constraints.greater_than(self.low)}
 
     @constraints.dependent_property(is_discrete=False, event_dim=0)
     def support(self) -> Any:

@@ -21,8 +21,14 @@ from funtorch.grad_mode import no_grad
 from funtorch.size import Size
 from funtorch.tensor import Tensor
 
-__all__ = ["Bernoulli", "Binomial", "ContinuousBernoulli", "Geometric", "NegativeBinomial",
-           "Poisson"]
+__all__ = [
+    "Bernoulli",
+    "Binomial",
+    "ContinuousBernoulli",
+    "Geometric",
+    "NegativeBinomial",
+    "Poisson",
+]
 
 
 def check_one(probs: Any, logits: Any) -> None:
@@ -39,7 +45,9 @@ class _Binary(Distribution):
     """Either `probs` or `logits` is given, the other follows when asked for."""
 
     arg_constraints: Any = {  # noqa: RUF012
-        "probs": constraints.unit_interval, "logits": constraints.real}
+        "probs": constraints.unit_interval,
+        "logits": constraints.real,
+    }
     _params = ("probs", "logits")
 
     def _set(self, probs: Any, logits: Any, *others: Any) -> tuple[Any, ...]:
@@ -87,8 +95,9 @@ class Bernoulli(_Binary, ExponentialFamily):
     has_enumerate_support = True
     _mean_carrier_measure = 0
 
-    def __init__(self, probs: Any = None, logits: Any = None,
-                 validate_args: bool | None = None) -> None:
+    def __init__(
+        self, probs: Any = None, logits: Any = None, validate_args: bool | None = None
+    ) -> None:
         self._set(probs, logits)
         super().__init__(self._param.size(), validate_args=validate_args)
 
@@ -125,8 +134,9 @@ class Bernoulli(_Binary, ExponentialFamily):
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
         """0 and 1."""
-        return _enumerated(self, torch.arange(2, dtype=self._param.dtype,
-                                              device=self._param.device), expand)
+        return _enumerated(
+            self, torch.arange(2, dtype=self._param.dtype, device=self._param.device), expand
+        )
 
     @property
     def _natural_params(self) -> tuple[Tensor]:
@@ -146,8 +156,9 @@ class Geometric(_Binary):
 
     support: Any = constraints.nonnegative_integer
 
-    def __init__(self, probs: Any = None, logits: Any = None,
-                 validate_args: bool | None = None) -> None:
+    def __init__(
+        self, probs: Any = None, logits: Any = None, validate_args: bool | None = None
+    ) -> None:
         self._set(probs, logits)
         super().__init__(self._param.size(), validate_args=validate_args)
         if self._validate_args and probs is not None and not bool((self.probs > 0).all()):
@@ -196,13 +207,20 @@ class Binomial(_Binary):
     """Successes among `total_count` trials."""
 
     arg_constraints: Any = {  # noqa: RUF012
-        "total_count": constraints.nonnegative_integer, "probs": constraints.unit_interval,
-        "logits": constraints.real}
+        "total_count": constraints.nonnegative_integer,
+        "probs": constraints.unit_interval,
+        "logits": constraints.real,
+    }
     has_enumerate_support = True
     _params = ("total_count", "probs", "logits")
 
-    def __init__(self, total_count: Any = 1, probs: Any = None, logits: Any = None,
-                 validate_args: bool | None = None) -> None:
+    def __init__(
+        self,
+        total_count: Any = 1,
+        probs: Any = None,
+        logits: Any = None,
+        validate_args: bool | None = None,
+    ) -> None:
         (count,) = self._set(probs, logits, total_count)
         self.total_count = count.type_as(self._param)
         super().__init__(self._param.size(), validate_args=validate_args)
@@ -254,9 +272,13 @@ class Binomial(_Binary):
         count = int(self.total_count.max())
         if not self.total_count.min() == count:
             raise NotImplementedError(
-                "Inhomogeneous total count not supported by `enumerate_support`.")
-        return _enumerated(self, torch.arange(1 + count, dtype=self._param.dtype,
-                                              device=self._param.device), expand)
+                "Inhomogeneous total count not supported by `enumerate_support`."
+            )
+        return _enumerated(
+            self,
+            torch.arange(1 + count, dtype=self._param.dtype, device=self._param.device),
+            expand,
+        )
 
 
 class NegativeBinomial(_Binary):
@@ -264,12 +286,19 @@ class NegativeBinomial(_Binary):
 
     arg_constraints: Any = {  # noqa: RUF012
         "total_count": constraints.greater_than_eq(0),
-        "probs": constraints.half_open_interval(0.0, 1.0), "logits": constraints.real}
+        "probs": constraints.half_open_interval(0.0, 1.0),
+        "logits": constraints.real,
+    }
     support: Any = constraints.nonnegative_integer
     _params = ("total_count", "probs", "logits")
 
-    def __init__(self, total_count: Any, probs: Any = None, logits: Any = None,
-                 validate_args: bool | None = None) -> None:
+    def __init__(
+        self,
+        total_count: Any,
+        probs: Any = None,
+        logits: Any = None,
+        validate_args: bool | None = None,
+    ) -> None:
         (count,) = self._set(probs, logits, total_count)
         self.total_count = count.type_as(self._param)
         super().__init__(self._param.size(), validate_args=validate_args)
@@ -364,9 +393,13 @@ class ContinuousBernoulli(_Binary, ExponentialFamily):
     has_rsample = True
     _mean_carrier_measure = 0
 
-    def __init__(self, probs: Any = None, logits: Any = None,
-                 lims: tuple[float, float] = (0.499, 0.501),
-                 validate_args: bool | None = None) -> None:
+    def __init__(
+        self,
+        probs: Any = None,
+        logits: Any = None,
+        lims: tuple[float, float] = (0.499, 0.501),
+        validate_args: bool | None = None,
+    ) -> None:
         self._set(probs, logits)
         if probs is not None:
             if validate_args is not None and not bool(
@@ -418,8 +451,9 @@ class ContinuousBernoulli(_Binary, ExponentialFamily):
     def variance(self) -> Tensor:
         """Variance."""
         cut = self._cut()
-        exact = (cut * (cut - 1.0) / (1.0 - 2.0 * cut).pow(2)
-                 + 1.0 / ((-cut).log1p() - cut.log()).pow(2))
+        exact = cut * (cut - 1.0) / (1.0 - 2.0 * cut).pow(2) + 1.0 / (
+            (-cut).log1p() - cut.log()
+        ).pow(2)
         x = (self.probs - 0.5).pow(2)
         series = 1.0 / 12.0 - (1.0 / 15.0 - 128.0 / 945.0 * x) * x
         return torch.where(self._outside(), exact, series)
@@ -449,7 +483,8 @@ class ContinuousBernoulli(_Binary, ExponentialFamily):
         """Quantile."""
         cut = self._cut()
         exact = ((-cut + value * (2.0 * cut - 1.0)).log1p() - (-cut).log1p()) / (
-            cut.log() - (-cut).log1p())
+            cut.log() - (-cut).log1p()
+        )
         return torch.where(self._outside(), exact, value)
 
     def entropy(self) -> Tensor:
@@ -467,5 +502,3 @@ class ContinuousBernoulli(_Binary, ExponentialFamily):
         exact = (cut.exp() - 1).abs().log() - cut.abs().log()
         series = 0.5 * x + x.pow(2) / 24.0 - x.pow(4) / 2880.0
         return torch.where(near, exact, series)
-
-

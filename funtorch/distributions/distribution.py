@@ -29,8 +29,9 @@ class Distribution:
             raise ValueError
         Distribution._validate_args = value
 
-    def __init__(self, batch_shape: Any = (), event_shape: Any = (),
-                 validate_args: bool | None = None) -> None:
+    def __init__(
+        self, batch_shape: Any = (), event_shape: Any = (), validate_args: bool | None = None
+    ) -> None:
         self._batch_shape = Size(batch_shape)
         self._event_shape = Size(event_shape)
         if validate_args is not None:
@@ -42,9 +43,12 @@ class Distribution:
         try:
             arg_constraints = self.arg_constraints
         except NotImplementedError:
-            warnings.warn(f"{type(self)} does not define `arg_constraints`. Please set "
-                          "`arg_constraints = {}` or initialize the distribution with "
-                          "`validate_args=False` to turn off validation.", stacklevel=3)
+            warnings.warn(
+                f"{type(self)} does not define `arg_constraints`. Please set "
+                "`arg_constraints = {}` or initialize the distribution with "
+                "`validate_args=False` to turn off validation.",
+                stacklevel=3,
+            )
             return
         for name, constraint in arg_constraints.items():
             if constraints.is_dependent(constraint):
@@ -78,7 +82,7 @@ class Distribution:
         for name in self._params:
             if name in self.__dict__:
                 own = self.__dict__[name]
-                trailing = own.shape[own.ndim - self._depth(name):]
+                trailing = own.shape[own.ndim - self._depth(name) :]
                 new.__dict__[name] = own.expand((*batch_shape, *trailing))
 
     _params: tuple[str, ...] = ()
@@ -138,8 +142,9 @@ class Distribution:
 
     def sample_n(self, n: int) -> Tensor:
         """n samples; superseded by `sample((n,))`."""
-        warnings.warn("sample_n(n) will be deprecated. Use .sample((n,)) instead.", UserWarning,
-                      stacklevel=2)
+        warnings.warn(
+            "sample_n(n) will be deprecated. Use .sample((n,)) instead.", UserWarning, stacklevel=2
+        )
         return self.sample((n,))
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -188,9 +193,12 @@ class Distribution:
         try:
             support = self.support
         except NotImplementedError:
-            warnings.warn(f"{type(self)} does not define `support` to enable sample validation. "
-                          "Please initialize the distribution with `validate_args=False` to turn "
-                          "off validation.", stacklevel=3)
+            warnings.warn(
+                f"{type(self)} does not define `support` to enable sample validation. "
+                "Please initialize the distribution with `validate_args=False` to turn "
+                "off validation.",
+                stacklevel=3,
+            )
             return
         if not bool(support.check(value).all()):
             raise ValueError(

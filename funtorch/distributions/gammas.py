@@ -20,7 +20,9 @@ class Gamma(ExponentialFamily):
     """rate^c x^(c - 1) exp(-rate x) / Gamma(c)"""
 
     arg_constraints: Any = {  # noqa: RUF012
-        "concentration": constraints.positive, "rate": constraints.positive}
+        "concentration": constraints.positive,
+        "rate": constraints.positive,
+    }
     support: Any = constraints.nonnegative
     has_rsample = True
     _mean_carrier_measure = 0
@@ -57,8 +59,7 @@ class Gamma(ExponentialFamily):
         if self._validate_args:
             self._validate_sample(value)
         c = self.concentration
-        return (xlogy(c, self.rate) + xlogy(c - 1, value) - self.rate * value
-                - c.lgamma())
+        return xlogy(c, self.rate) + xlogy(c - 1, value) - self.rate * value - c.lgamma()
 
     def entropy(self) -> Tensor:
         """Entropy."""
@@ -106,7 +107,8 @@ class Dirichlet(ExponentialFamily):
     """Distribution over probabilities of n categories."""
 
     arg_constraints: Any = {  # noqa: RUF012
-        "concentration": constraints.independent(constraints.positive, 1)}
+        "concentration": constraints.independent(constraints.positive, 1)
+    }
     support: Any = constraints.simplex
     has_rsample = True
     _params = ("concentration",)
@@ -128,7 +130,7 @@ class Dirichlet(ExponentialFamily):
         if self._validate_args:
             self._validate_sample(value)
         c = self.concentration
-        return (xlogy(c - 1.0, value).sum(-1) + c.sum(-1).lgamma() - c.lgamma().sum(-1))
+        return xlogy(c - 1.0, value).sum(-1) + c.sum(-1).lgamma() - c.lgamma().sum(-1)
 
     @property
     def mean(self) -> Tensor:
@@ -148,15 +150,18 @@ class Dirichlet(ExponentialFamily):
     def variance(self) -> Tensor:
         """Variance of each component."""
         total = self.concentration.sum(-1, True)
-        return (self.concentration * (total - self.concentration)
-                / (total.pow(2) * (total + 1)))
+        return self.concentration * (total - self.concentration) / (total.pow(2) * (total + 1))
 
     def entropy(self) -> Tensor:
         """Entropy."""
         c, k = self.concentration, self.concentration.shape[-1]
         total = c.sum(-1)
-        return (c.lgamma().sum(-1) - total.lgamma() - (k - total) * total.digamma()
-                - ((c - 1.0) * c.digamma()).sum(-1))
+        return (
+            c.lgamma().sum(-1)
+            - total.lgamma()
+            - (k - total) * total.digamma()
+            - ((c - 1.0) * c.digamma()).sum(-1)
+        )
 
     @property
     def _natural_params(self) -> tuple[Tensor]:
@@ -170,12 +175,15 @@ class Beta(ExponentialFamily):
     """x^(c1 - 1) (1 - x)^(c0 - 1) / B(c1, c0)"""
 
     arg_constraints: Any = {  # noqa: RUF012
-        "concentration1": constraints.positive, "concentration0": constraints.positive}
+        "concentration1": constraints.positive,
+        "concentration0": constraints.positive,
+    }
     support: Any = constraints.unit_interval
     has_rsample = True
 
-    def __init__(self, concentration1: Any, concentration0: Any,
-                 validate_args: bool | None = None) -> None:
+    def __init__(
+        self, concentration1: Any, concentration0: Any, validate_args: bool | None = None
+    ) -> None:
         both = torch.stack(list(broadcast_all(concentration1, concentration0)), -1)
         self._dirichlet = Dirichlet(both, validate_args=validate_args)
         super().__init__(self._dirichlet._batch_shape, validate_args=validate_args)
@@ -235,7 +243,9 @@ class FisherSnedecor(Distribution):
     """Ratio of two chi-squared numbers, each over its degrees of freedom."""
 
     arg_constraints: Any = {  # noqa: RUF012
-        "df1": constraints.positive, "df2": constraints.positive}
+        "df1": constraints.positive,
+        "df2": constraints.positive,
+    }
     support: Any = constraints.positive
     has_rsample = True
     _params = ("df1", "df2")
@@ -267,8 +277,7 @@ class FisherSnedecor(Distribution):
     def variance(self) -> Tensor:
         """Variance where df2 > 4; else NaN."""
         df2 = self.df2.masked_fill(self.df2 <= 4, float("nan"))
-        return (2 * df2.pow(2) * (self.df1 + df2 - 2)
-                / (self.df1 * (df2 - 2).pow(2) * (df2 - 4)))
+        return 2 * df2.pow(2) * (self.df1 + df2 - 2) / (self.df1 * (df2 - 2).pow(2) * (df2 - 4))
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         """Ratio of gamma numbers, kept above zero."""
@@ -283,5 +292,9 @@ class FisherSnedecor(Distribution):
             self._validate_sample(value)
         half1, half2, ratio = self.df1 * 0.5, self.df2 * 0.5, self.df1 / self.df2
         norm = (half1 + half2).lgamma() - half1.lgamma() - half2.lgamma()
-        return (norm + half1 * ratio.log() + (half1 - 1) * value.log()
-                - (half1 + half2) * (ratio * value).log1p())
+        return (
+            norm
+            + half1 * ratio.log()
+            + (half1 - 1) * value.log()
+            - (half1 + half2) * (ratio * value).log1p()
+        )

@@ -17,18 +17,25 @@ class Independent(Distribution):
 
     arg_constraints: Any = {}  # noqa: RUF012
 
-    def __init__(self, base_distribution: Distribution, reinterpreted_batch_ndims: int,
-                 validate_args: bool | None = None) -> None:
+    def __init__(
+        self,
+        base_distribution: Distribution,
+        reinterpreted_batch_ndims: int,
+        validate_args: bool | None = None,
+    ) -> None:
         batch = base_distribution.batch_shape
         if reinterpreted_batch_ndims > len(batch):
-            raise ValueError("Expected reinterpreted_batch_ndims <= "
-                             "len(base_distribution.batch_shape), actual "
-                             f"{reinterpreted_batch_ndims} vs {len(batch)}")
+            raise ValueError(
+                "Expected reinterpreted_batch_ndims <= "
+                "len(base_distribution.batch_shape), actual "
+                f"{reinterpreted_batch_ndims} vs {len(batch)}"
+            )
         self.base_dist = base_distribution
         self.reinterpreted_batch_ndims = reinterpreted_batch_ndims
         cut = len(batch) - reinterpreted_batch_ndims
-        super().__init__(batch[:cut], batch[cut:] + base_distribution.event_shape,
-                         validate_args=validate_args)
+        super().__init__(
+            batch[:cut], batch[cut:] + base_distribution.event_shape, validate_args=validate_args
+        )
 
     def _expand_into(self, new: Any, batch_shape: Any) -> None:
         moved = self.event_shape[: self.reinterpreted_batch_ndims]
@@ -86,8 +93,7 @@ class Independent(Distribution):
     def enumerate_support(self, expand: bool = True) -> Tensor:
         """All values, if no dimensions were moved."""
         if self.reinterpreted_batch_ndims > 0:
-            raise NotImplementedError(
-                "Enumeration over cartesian product is not implemented")
+            raise NotImplementedError("Enumeration over cartesian product is not implemented")
         return self.base_dist.enumerate_support(expand=expand)
 
     def __repr__(self) -> str:

@@ -79,16 +79,20 @@ class _Match:
 
 
 def _dispatch(type_p: type, type_q: type) -> Any:
-    matches = [pair for pair in _KL_REGISTRY
-               if issubclass(type_p, pair[0]) and issubclass(type_q, pair[1])]
+    matches = [
+        pair for pair in _KL_REGISTRY if issubclass(type_p, pair[0]) and issubclass(type_q, pair[1])
+    ]
     if not matches:
         return NotImplemented
     left = min(_Match(*m) for m in matches).types
     right = min(_Match(*reversed(m)) for m in matches).types
     if _KL_REGISTRY[left] is not _KL_REGISTRY[tuple(reversed(right))]:  # type: ignore[index]
-        warnings.warn(f"Ambiguous kl_divergence({type_p.__name__}, {type_q.__name__}). Please "
-                      f"register_kl({left[0].__name__}, {right[0].__name__})", RuntimeWarning,
-                      stacklevel=3)
+        warnings.warn(
+            f"Ambiguous kl_divergence({type_p.__name__}, {type_q.__name__}). Please "
+            f"register_kl({left[0].__name__}, {right[0].__name__})",
+            RuntimeWarning,
+            stacklevel=3,
+        )
     return _KL_REGISTRY[left]  # type: ignore[index]
 
 
@@ -99,8 +103,10 @@ def kl_divergence(p: Distribution, q: Distribution) -> Tensor:
         _KL_MEMOIZE[pair] = _dispatch(*pair)
     function = _KL_MEMOIZE[pair]
     if function is NotImplemented:
-        raise NotImplementedError(f"No KL(p || q) is implemented for p type {pair[0].__name__} "
-                                  f"and q type {pair[1].__name__}")
+        raise NotImplementedError(
+            f"No KL(p || q) is implemented for p type {pair[0].__name__} "
+            f"and q type {pair[1].__name__}"
+        )
     return function(p, q)
 
 
@@ -137,9 +143,11 @@ def _beta(p: Any, q: Any) -> Tensor:
 def _binomial(p: Any, q: Any) -> Tensor:
     if bool((p.total_count < q.total_count).any()):
         raise NotImplementedError(
-            "KL between Binomials where q.total_count > p.total_count is not implemented")
-    made = p.total_count * (p.probs * (p.logits - q.logits) + (-p.probs).log1p()
-                            - (-q.probs).log1p())
+            "KL between Binomials where q.total_count > p.total_count is not implemented"
+        )
+    made = p.total_count * (
+        p.probs * (p.logits - q.logits) + (-p.probs).log1p() - (-q.probs).log1p()
+    )
     return torch.where(p.total_count > q.total_count, infinite_like(made), made)
 
 
@@ -180,8 +188,10 @@ def _exponential(p: Any, q: Any) -> Tensor:
 @register_kl(ExponentialFamily, ExponentialFamily)
 def _exponential_family(p: Any, q: Any) -> Tensor:
     if type(p) is not type(q):
-        raise NotImplementedError("The cross KL-divergence between different exponential families "
-                                  "cannot be computed using Bregman divergences")
+        raise NotImplementedError(
+            "The cross KL-divergence between different exponential families "
+            "cannot be computed using Bregman divergences"
+        )
     own = [x.detach().requires_grad_() for x in p._natural_params]
     log_norm = p._log_normalizer(*own)
     gradients = grad([log_norm.sum()], own, create_graph=True)
@@ -246,8 +256,9 @@ def _poisson(p: Any, q: Any) -> Tensor:
 def _transformed(p: Any, q: Any) -> Tensor:
     if p.transforms != q.transforms or p.event_shape != q.event_shape:
         raise NotImplementedError
-    return sum_rightmost(kl_divergence(p.base_dist, q.base_dist),
-                         len(p.event_shape) - len(p.base_dist.event_shape))
+    return sum_rightmost(
+        kl_divergence(p.base_dist, q.base_dist), len(p.event_shape) - len(p.base_dist.event_shape)
+    )
 
 
 @register_kl(Uniform, Uniform)
@@ -274,8 +285,10 @@ def _cauchy(p: Any, q: Any) -> Tensor:
 
 def _check_events(p: Any, q: Any) -> None:
     if p.event_shape != q.event_shape:
-        raise ValueError(f"KL-divergence between two {type(p).__name__} with different event "
-                         f"shapes cannot be computed: {p.event_shape} and {q.event_shape}")
+        raise ValueError(
+            f"KL-divergence between two {type(p).__name__} with different event "
+            f"shapes cannot be computed: {p.event_shape} and {q.event_shape}"
+        )
 
 
 def _traces(lower: Tensor, *columns: Tensor) -> Any:

@@ -142,8 +142,14 @@ def _uniform_beta(p: Any, q: Any) -> Tensor:
     width = p.high - p.low
     above = (x_log_x(1 - p.high) - x_log_x(1 - p.low) + width) / width
     a, b = q.concentration1, q.concentration0
-    made = (-width.log() - (a - 1) * _mean_log(p) + (b - 1) * above
-            + a.lgamma() + b.lgamma() - (a + b).lgamma())
+    made = (
+        -width.log()
+        - (a - 1) * _mean_log(p)
+        + (b - 1) * above
+        + a.lgamma()
+        + b.lgamma()
+        - (a + b).lgamma()
+    )
     return torch.where((p.high > 1) | (p.low < 0), infinite_like(made), made)
 
 
@@ -189,6 +195,8 @@ def _uniform_gumbel(p: Any, q: Any) -> Tensor:
 @register_kl(Normal, Laplace)
 def _normal_laplace(p: Any, q: Any) -> Tensor:
     apart = p.loc - q.loc
-    folded = (p.scale * math.sqrt(2 / math.pi) * (-0.5 * (apart / p.scale).pow(2)).exp()
-              + apart * (apart / p.scale * math.sqrt(0.5)).erf())
+    folded = (
+        p.scale * math.sqrt(2 / math.pi) * (-0.5 * (apart / p.scale).pow(2)).exp()
+        + apart * (apart / p.scale * math.sqrt(0.5)).erf()
+    )
     return (2 * q.scale).log() + folded / q.scale - p.entropy()

@@ -14,9 +14,15 @@ from funtorch.distributions.scalar_transforms import softplus
 from funtorch.distributions.transforms import Transform
 from funtorch.distributions.utils import tril_matrix_to_vec, vec_to_tril_matrix
 
-__all__ = ["CatTransform", "CorrCholeskyTransform", "CumulativeDistributionTransform",
-           "LowerCholeskyTransform", "PositiveDefiniteTransform", "StackTransform",
-           "StickBreakingTransform"]
+__all__ = [
+    "CatTransform",
+    "CorrCholeskyTransform",
+    "CumulativeDistributionTransform",
+    "LowerCholeskyTransform",
+    "PositiveDefiniteTransform",
+    "StackTransform",
+    "StickBreakingTransform",
+]
 
 
 class CorrCholeskyTransform(Transform):
@@ -158,8 +164,13 @@ class PositiveDefiniteTransform(Transform):
 class CatTransform(Transform):
     """Different transforms for the parts of one dimension."""
 
-    def __init__(self, tseq: Sequence[Transform], dim: int = 0,
-                 lengths: Sequence[int] | None = None, cache_size: int = 0) -> None:
+    def __init__(
+        self,
+        tseq: Sequence[Transform],
+        dim: int = 0,
+        lengths: Sequence[int] | None = None,
+        cache_size: int = 0,
+    ) -> None:
         super().__init__(cache_size=cache_size)
         self.transforms = [t.with_cache(cache_size) for t in tseq] if cache_size else list(tseq)
         self.lengths = [1] * len(self.transforms) if lengths is None else list(lengths)
@@ -183,8 +194,10 @@ class CatTransform(Transform):
 
     def _parts(self, *values: Any) -> Any:
         if values[0].shape[self.dim] != self.length:
-            raise ValueError(f"expected {self.length} entries in dimension {self.dim}, "
-                             f"got {values[0].shape[self.dim]}")
+            raise ValueError(
+                f"expected {self.length} entries in dimension {self.dim}, "
+                f"got {values[0].shape[self.dim]}"
+            )
         start = 0
         for transform, length in zip(self.transforms, self.lengths, strict=True):
             yield transform, [v.narrow(self.dim, start, length) for v in values]
@@ -241,8 +254,10 @@ class StackTransform(Transform):
 
     def _entries(self, *values: Any) -> Any:
         if values[0].shape[self.dim] != len(self.transforms):
-            raise ValueError(f"expected {len(self.transforms)} entries in dimension {self.dim}, "
-                             f"got {values[0].shape[self.dim]}")
+            raise ValueError(
+                f"expected {len(self.transforms)} entries in dimension {self.dim}, "
+                f"got {values[0].shape[self.dim]}"
+            )
         for i, transform in enumerate(self.transforms):
             yield transform, [v.select(self.dim, i) for v in values]
 
@@ -255,7 +270,8 @@ class StackTransform(Transform):
     def log_abs_det_jacobian(self, x: Any, y: Any) -> Any:
         """Entry by entry."""
         return torch.stack(
-            [t.log_abs_det_jacobian(a, b) for t, (a, b) in self._entries(x, y)], self.dim)
+            [t.log_abs_det_jacobian(a, b) for t, (a, b) in self._entries(x, y)], self.dim
+        )
 
     @property
     def bijective(self) -> bool:

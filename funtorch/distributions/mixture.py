@@ -20,25 +20,37 @@ class MixtureSameFamily(Distribution):
     arg_constraints: Any = {}  # noqa: RUF012
     has_rsample = False
 
-    def __init__(self, mixture_distribution: Any, component_distribution: Any,
-                 validate_args: bool | None = None) -> None:
+    def __init__(
+        self,
+        mixture_distribution: Any,
+        component_distribution: Any,
+        validate_args: bool | None = None,
+    ) -> None:
         mix, comp = mixture_distribution, component_distribution
         if not isinstance(mix, Categorical):
-            raise ValueError("The Mixture distribution needs to be an instance of "
-                             "torch.distributions.Categorical")
+            raise ValueError(
+                "The Mixture distribution needs to be an instance of "
+                "torch.distributions.Categorical"
+            )
         if not isinstance(comp, Distribution):
-            raise ValueError("The Component distribution need to be an instance of "
-                             "torch.distributions.Distribution")
+            raise ValueError(
+                "The Component distribution need to be an instance of "
+                "torch.distributions.Distribution"
+            )
         batch = comp.batch_shape[:-1]
         for have, want in zip(reversed(mix.batch_shape), reversed(batch), strict=False):
             if have != 1 and want != 1 and have != want:
-                raise ValueError(f"`mixture_distribution.batch_shape` ({mix.batch_shape}) is not "
-                                 "compatible with `component_distribution.batch_shape`"
-                                 f"({batch})")
+                raise ValueError(
+                    f"`mixture_distribution.batch_shape` ({mix.batch_shape}) is not "
+                    "compatible with `component_distribution.batch_shape`"
+                    f"({batch})"
+                )
         if mix.logits.shape[-1] != comp.batch_shape[-1]:
-            raise ValueError(f"`mixture_distribution component` ({mix.logits.shape[-1]}) does not "
-                             "equal `component_distribution.batch_shape[-1]`"
-                             f" ({comp.batch_shape[-1]})")
+            raise ValueError(
+                f"`mixture_distribution component` ({mix.logits.shape[-1]}) does not "
+                "equal `component_distribution.batch_shape[-1]`"
+                f" ({comp.batch_shape[-1]})"
+            )
         self._mixture_distribution, self._component_distribution = mix, comp
         self._num_component = mix.logits.shape[-1]
         self._event_ndims = len(comp.event_shape)
@@ -46,7 +58,8 @@ class MixtureSameFamily(Distribution):
 
     def _expand_into(self, new: Any, batch_shape: Any) -> None:
         new._component_distribution = self._component_distribution.expand(
-            (*batch_shape, self._num_component))
+            (*batch_shape, self._num_component)
+        )
         new._mixture_distribution = self._mixture_distribution.expand(batch_shape)
         new._num_component, new._event_ndims = self._num_component, self._event_ndims
 
@@ -105,5 +118,6 @@ class MixtureSameFamily(Distribution):
             return torch.gather(drawn, dim, wide).squeeze(dim)
 
     def __repr__(self) -> str:
-        return (f"MixtureSameFamily(\n  {self.mixture_distribution},\n  "
-                f"{self.component_distribution})")
+        return (
+            f"MixtureSameFamily(\n  {self.mixture_distribution},\n  {self.component_distribution})"
+        )

@@ -60,12 +60,16 @@ class _GivenByMatrix(Distribution):
     def _factor(self, covariance: Any, precision: Any, scale: Any) -> Tensor:
         """Check that one is given; returns its Cholesky factor."""
         if (covariance is not None) + (scale is not None) + (precision is not None) != 1:
-            raise ValueError("Exactly one of covariance_matrix or precision_matrix or scale_tril "
-                             "may be specified.")
+            raise ValueError(
+                "Exactly one of covariance_matrix or precision_matrix or scale_tril "
+                "may be specified."
+            )
         given = next(m for m in (covariance, precision, scale) if m is not None)
         if given.dim() < 2:
-            raise ValueError("the matrix must be at least two-dimensional, with optional leading "
-                             "batch dimensions")
+            raise ValueError(
+                "the matrix must be at least two-dimensional, with optional leading "
+                "batch dimensions"
+            )
         return given
 
     def _set_factor(self) -> None:
@@ -105,17 +109,29 @@ class MultivariateNormal(_GivenByMatrix):
     """Normal vector with mean `loc`."""
 
     arg_constraints: Any = {  # noqa: RUF012
-        "loc": constraints.real_vector, "covariance_matrix": constraints.positive_definite,
+        "loc": constraints.real_vector,
+        "covariance_matrix": constraints.positive_definite,
         "precision_matrix": constraints.positive_definite,
-        "scale_tril": constraints.lower_cholesky}
+        "scale_tril": constraints.lower_cholesky,
+    }
     support: Any = constraints.real_vector
     has_rsample = True
     _params = ("loc", "covariance_matrix", "precision_matrix", "scale_tril")
     _depths = {  # noqa: RUF012
-        "loc": 1, "covariance_matrix": 2, "precision_matrix": 2, "scale_tril": 2}
+        "loc": 1,
+        "covariance_matrix": 2,
+        "precision_matrix": 2,
+        "scale_tril": 2,
+    }
 
-    def __init__(self, loc: Tensor, covariance_matrix: Any = None, precision_matrix: Any = None,
-                 scale_tril: Any = None, validate_args: bool | None = None) -> None:
+    def __init__(
+        self,
+        loc: Tensor,
+        covariance_matrix: Any = None,
+        precision_matrix: Any = None,
+        scale_tril: Any = None,
+        validate_args: bool | None = None,
+    ) -> None:
         if loc.dim() < 1:
             raise ValueError("loc must be at least one-dimensional.")
         given = self._factor(covariance_matrix, precision_matrix, scale_tril)
@@ -166,8 +182,9 @@ class MultivariateNormal(_GivenByMatrix):
 
     def entropy(self) -> Tensor:
         """Entropy."""
-        made = (0.5 * self._event_shape[0] * (1.0 + _LOG_2PI)
-                + half_log_det(self._unbroadcasted_scale_tril))
+        made = 0.5 * self._event_shape[0] * (1.0 + _LOG_2PI) + half_log_det(
+            self._unbroadcasted_scale_tril
+        )
         return made.expand(self._batch_shape) if self._batch_shape else made
 
 
@@ -177,20 +194,24 @@ class LowRankMultivariateNormal(Distribution):
     arg_constraints: Any = {  # noqa: RUF012
         "loc": constraints.real_vector,
         "cov_factor": constraints.independent(constraints.real, 2),
-        "cov_diag": constraints.independent(constraints.positive, 1)}
+        "cov_diag": constraints.independent(constraints.positive, 1),
+    }
     support: Any = constraints.real_vector
     has_rsample = True
     _params = ("loc", "cov_factor", "cov_diag")
     _depths = {"loc": 1, "cov_factor": 2, "cov_diag": 1}  # noqa: RUF012
 
-    def __init__(self, loc: Tensor, cov_factor: Tensor, cov_diag: Tensor,
-                 validate_args: bool | None = None) -> None:
+    def __init__(
+        self, loc: Tensor, cov_factor: Tensor, cov_diag: Tensor, validate_args: bool | None = None
+    ) -> None:
         if loc.dim() < 1:
             raise ValueError("loc must be at least one-dimensional.")
         event = loc.shape[-1:]
         if cov_factor.dim() < 2:
-            raise ValueError("cov_factor must be at least two-dimensional, with optional leading "
-                             "batch dimensions")
+            raise ValueError(
+                "cov_factor must be at least two-dimensional, with optional leading "
+                "batch dimensions"
+            )
         if cov_factor.shape[-2:-1] != event:
             raise ValueError(f"cov_factor must be a batch of matrices with shape {event[0]} x m")
         if cov_diag.shape[-1:] != event:
@@ -254,8 +275,9 @@ class LowRankMultivariateNormal(Distribution):
         """Logarithm of the density."""
         if self._validate_args:
             self._validate_sample(value)
-        distance = low_rank_mahalanobis(self._factor_, self._diag_, value - self.loc,
-                                        self._capacitance_tril)
+        distance = low_rank_mahalanobis(
+            self._factor_, self._diag_, value - self.loc, self._capacitance_tril
+        )
         log_det = low_rank_log_det(self._diag_, self._capacitance_tril)
         return -0.5 * (self._event_shape[0] * _LOG_2PI + log_det + distance)
 
@@ -293,8 +315,14 @@ class Wishart(_GivenByMatrix, ExponentialFamily):
     _params = ("df", "covariance_matrix", "precision_matrix", "scale_tril")
     _depths = {"covariance_matrix": 2, "precision_matrix": 2, "scale_tril": 2}  # noqa: RUF012
 
-    def __init__(self, df: Any, covariance_matrix: Any = None, precision_matrix: Any = None,
-                 scale_tril: Any = None, validate_args: bool | None = None) -> None:
+    def __init__(
+        self,
+        df: Any,
+        covariance_matrix: Any = None,
+        precision_matrix: Any = None,
+        scale_tril: Any = None,
+        validate_args: bool | None = None,
+    ) -> None:
         given = self._factor(covariance_matrix, precision_matrix, scale_tril)
         n = given.shape[-1]
         if not isinstance(df, Tensor):
@@ -318,8 +346,11 @@ class Wishart(_GivenByMatrix, ExponentialFamily):
     def _chi_squares(self) -> Gamma:
         """Of the squared diagonal of Bartlett's factor: df, df - 1, ... degrees of freedom."""
         n = self._event_shape[-1]
-        steps = torch.arange(n, dtype=self._unbroadcasted_scale_tril.dtype,
-                             device=self._unbroadcasted_scale_tril.device)
+        steps = torch.arange(
+            n,
+            dtype=self._unbroadcasted_scale_tril.dtype,
+            device=self._unbroadcasted_scale_tril.device,
+        )
         df = self.df.unsqueeze(-1) - steps.expand((*self.df.shape, -1))
         return Gamma(df * 0.5, 0.5)
 
@@ -332,10 +363,12 @@ class Wishart(_GivenByMatrix, ExponentialFamily):
     @property
     def arg_constraints(self) -> dict[str, Any]:
         """More degrees of freedom than the dimension less one."""
-        return {"covariance_matrix": constraints.positive_definite,
-                "precision_matrix": constraints.positive_definite,
-                "scale_tril": constraints.lower_cholesky,
-                "df": constraints.greater_than(self._event_shape[-1] - 1)}
+        return {
+            "covariance_matrix": constraints.positive_definite,
+            "precision_matrix": constraints.positive_definite,
+            "scale_tril": constraints.lower_cholesky,
+            "df": constraints.greater_than(self._event_shape[-1] - 1),
+        }
 
     @property
     def mean(self) -> Tensor:
@@ -346,7 +379,8 @@ class Wishart(_GivenByMatrix, ExponentialFamily):
     def mode(self) -> Tensor:
         """Mode; NaN where df is too small."""
         factor = (self.df - self._event_shape[-1] - 1).masked_fill(
-            self.df <= self._event_shape[-1] + 1, math.nan)
+            self.df <= self._event_shape[-1] + 1, math.nan
+        )
         return factor.reshape((*self._batch_shape, 1, 1)) * self.covariance_matrix
 
     @property
@@ -378,8 +412,12 @@ class Wishart(_GivenByMatrix, ExponentialFamily):
         inverse = solve_lower(again, eye.expand(lower.shape))
         trace = (torch.matmul(inverse.mT, inverse) * value).sum((-2, -1))
         log_det = 2 * half_log_det(_factor(value))
-        return (-nu * (p * math.log(2) / 2 + half_log_det(lower)) - _mvlgamma(nu / 2, p)
-                + (nu - p - 1) / 2 * log_det - trace / 2)
+        return (
+            -nu * (p * math.log(2) / 2 + half_log_det(lower))
+            - _mvlgamma(nu / 2, p)
+            + (nu - p - 1) / 2 * log_det
+            - trace / 2
+        )
 
     def entropy(self) -> Tensor:
         """Entropy."""
@@ -387,8 +425,12 @@ class Wishart(_GivenByMatrix, ExponentialFamily):
         steps = torch.arange(p, dtype=nu.dtype, device=nu.device) / 2
         digammas = (nu.unsqueeze(-1) / 2 - steps).digamma().sum(-1)
         lower = self._unbroadcasted_scale_tril
-        return ((p + 1) * (p * math.log(2) / 2 + half_log_det(lower)) + _mvlgamma(nu / 2, p)
-                - (nu - p - 1) / 2 * digammas + nu * p / 2)
+        return (
+            (p + 1) * (p * math.log(2) / 2 + half_log_det(lower))
+            + _mvlgamma(nu / 2, p)
+            - (nu - p - 1) / 2 * digammas
+            + nu * p / 2
+        )
 
     @property
     def _natural_params(self) -> tuple[Tensor, Tensor]:
@@ -412,11 +454,13 @@ class LKJCholesky(Distribution):
     support: Any = constraints.corr_cholesky
     _params = ("concentration",)
 
-    def __init__(self, dim: int, concentration: Any = 1.0,
-                 validate_args: bool | None = None) -> None:
+    def __init__(
+        self, dim: int, concentration: Any = 1.0, validate_args: bool | None = None
+    ) -> None:
         if dim < 2:
-            raise ValueError(f"Expected dim to be an integer greater than or equal to 2. Found "
-                             f"dim={dim}.")
+            raise ValueError(
+                f"Expected dim to be an integer greater than or equal to 2. Found dim={dim}."
+            )
         if not isinstance(concentration, Tensor):
             concentration = torch.full((), float(concentration))
         self.dim, self.concentration = dim, concentration

@@ -11,8 +11,16 @@ from funtorch.distributions._numbers import eps_of, tiny_of
 from funtorch.distributions.transforms import Transform, deepened, sum_rightmost
 from funtorch.tensor import Tensor
 
-__all__ = ["AbsTransform", "AffineTransform", "ExpTransform", "PowerTransform", "SigmoidTransform",
-           "SoftmaxTransform", "SoftplusTransform", "TanhTransform"]
+__all__ = [
+    "AbsTransform",
+    "AffineTransform",
+    "ExpTransform",
+    "PowerTransform",
+    "SigmoidTransform",
+    "SoftmaxTransform",
+    "SoftplusTransform",
+    "TanhTransform",
+]
 
 
 def softplus(x: Tensor) -> Tensor:
@@ -195,8 +203,11 @@ class AffineTransform(Transform):
         return AffineTransform(self.loc, self.scale, self.event_dim, cache_size=cache_size)
 
     def __eq__(self, other: object) -> bool:
-        return (isinstance(other, AffineTransform) and _same(self.loc, other.loc)
-                and _same(self.scale, other.scale))
+        return (
+            isinstance(other, AffineTransform)
+            and _same(self.loc, other.loc)
+            and _same(self.scale, other.scale)
+        )
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -226,8 +237,9 @@ class AffineTransform(Transform):
 
     def forward_shape(self, shape: Any) -> Any:
         """Broadcast with loc and scale."""
-        return torch.broadcast_shapes(shape, getattr(self.loc, "shape", ()),
-                                      getattr(self.scale, "shape", ()))
+        return torch.broadcast_shapes(
+            shape, getattr(self.loc, "shape", ()), getattr(self.scale, "shape", ())
+        )
 
     inverse_shape = forward_shape
 

@@ -23,13 +23,17 @@ class StudentT(Distribution):
     """Student's t with `df` degrees of freedom, moved by `loc` and stretched by `scale`."""
 
     arg_constraints: Any = {  # noqa: RUF012
-        "df": constraints.positive, "loc": constraints.real, "scale": constraints.positive}
+        "df": constraints.positive,
+        "loc": constraints.real,
+        "scale": constraints.positive,
+    }
     support: Any = constraints.real
     has_rsample = True
     _params = ("df", "loc", "scale")
 
-    def __init__(self, df: Any, loc: Any = 0.0, scale: Any = 1.0,
-                 validate_args: bool | None = None) -> None:
+    def __init__(
+        self, df: Any, loc: Any = 0.0, scale: Any = 1.0, validate_args: bool | None = None
+    ) -> None:
         self.df, self.loc, self.scale = broadcast_all(df, loc, scale)
         self._chi2 = Chi2(self.df)
         super().__init__(self.df.size(), validate_args=validate_args)
@@ -67,28 +71,41 @@ class StudentT(Distribution):
         if self._validate_args:
             self._validate_sample(value)
         y = (value - self.loc) / self.scale
-        norm = (self.scale.log() + 0.5 * self.df.log() + 0.5 * math.log(math.pi)
-                + (0.5 * self.df).lgamma() - (0.5 * (self.df + 1)).lgamma())
+        norm = (
+            self.scale.log()
+            + 0.5 * self.df.log()
+            + 0.5 * math.log(math.pi)
+            + (0.5 * self.df).lgamma()
+            - (0.5 * (self.df + 1)).lgamma()
+        )
         return -0.5 * (self.df + 1) * (y**2 / self.df).log1p() - norm
 
     def entropy(self) -> Tensor:
         """Entropy."""
         half, more = 0.5 * self.df, 0.5 * (self.df + 1)
         log_beta = half.lgamma() + math.lgamma(0.5) - more.lgamma()
-        return (self.scale.log() + more * (more.digamma() - half.digamma())
-                + 0.5 * self.df.log() + log_beta)
+        return (
+            self.scale.log()
+            + more * (more.digamma() - half.digamma())
+            + 0.5 * self.df.log()
+            + log_beta
+        )
 
 
 class GeneralizedPareto(Distribution):
     """Tail beyond a threshold `loc`, with `scale` and shape `concentration`."""
 
     arg_constraints: Any = {  # noqa: RUF012
-        "loc": constraints.real, "scale": constraints.positive, "concentration": constraints.real}
+        "loc": constraints.real,
+        "scale": constraints.positive,
+        "concentration": constraints.real,
+    }
     has_rsample = True
     _params = ("loc", "scale", "concentration")
 
-    def __init__(self, loc: Any, scale: Any, concentration: Any,
-                 validate_args: bool | None = None) -> None:
+    def __init__(
+        self, loc: Any, scale: Any, concentration: Any, validate_args: bool | None = None
+    ) -> None:
         self.loc, self.scale, self.concentration = broadcast_all(loc, scale, concentration)
         super().__init__(self.loc.size(), validate_args=validate_args)
 
@@ -160,7 +177,9 @@ class VonMises(Distribution):
     """exp(concentration cos(x - loc)) / (2 pi I0(concentration)) on the circle."""
 
     arg_constraints: Any = {  # noqa: RUF012
-        "loc": constraints.real, "concentration": constraints.positive}
+        "loc": constraints.real,
+        "concentration": constraints.positive,
+    }
     support: Any = constraints.real
     has_rsample = False
     _params = ("loc", "concentration")
@@ -219,5 +238,3 @@ class VonMises(Distribution):
     def variance(self) -> Tensor:
         """Circular variance, 1 - I1 / I0."""
         return 1 - _scaled_bessel1(self.concentration) / _scaled_bessel0(self.concentration)
-
-

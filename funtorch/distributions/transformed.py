@@ -22,8 +22,17 @@ from funtorch.distributions.transforms import Transform
 from funtorch.distributions.utils import broadcast_all, euler_constant
 from funtorch.tensor import Tensor
 
-__all__ = ["Gumbel", "HalfCauchy", "HalfNormal", "InverseGamma", "Kumaraswamy", "LogNormal",
-           "LogisticNormal", "Pareto", "Weibull"]
+__all__ = [
+    "Gumbel",
+    "HalfCauchy",
+    "HalfNormal",
+    "InverseGamma",
+    "Kumaraswamy",
+    "LogNormal",
+    "LogisticNormal",
+    "Pareto",
+    "Weibull",
+]
 
 
 class LogNormal(TransformedDistribution):
@@ -34,8 +43,11 @@ class LogNormal(TransformedDistribution):
     has_rsample: Any = True
 
     def __init__(self, loc: Any, scale: Any, validate_args: bool | None = None) -> None:
-        super().__init__(Normal(loc, scale, validate_args=validate_args), ExpTransform(),
-                         validate_args=validate_args)
+        super().__init__(
+            Normal(loc, scale, validate_args=validate_args),
+            ExpTransform(),
+            validate_args=validate_args,
+        )
 
     @property
     def loc(self) -> Tensor:
@@ -101,8 +113,9 @@ class _HalfOf(TransformedDistribution):
     _base: Any
 
     def __init__(self, scale: Any, validate_args: bool | None = None) -> None:
-        super().__init__(self._base(0, scale, validate_args=False), AbsTransform(),
-                         validate_args=validate_args)
+        super().__init__(
+            self._base(0, scale, validate_args=False), AbsTransform(), validate_args=validate_args
+        )
 
     @property
     def scale(self) -> Tensor:
@@ -161,8 +174,9 @@ class HalfCauchy(_HalfOf):
     @property
     def mean(self) -> Tensor:
         """There is none: infinity."""
-        return torch.full(self._extended_shape(), math.inf, dtype=self.scale.dtype,
-                          device=self.scale.device)
+        return torch.full(
+            self._extended_shape(), math.inf, dtype=self.scale.dtype, device=self.scale.device
+        )
 
     @property
     def variance(self) -> Tensor:
@@ -179,15 +193,21 @@ class Gumbel(TransformedDistribution):
 
     def __init__(self, loc: Any, scale: Any, validate_args: bool | None = None) -> None:
         self.loc, self.scale = broadcast_all(loc, scale)
-        base = Uniform(torch.full_like(self.loc, tiny_of(self.loc)),
-                       torch.full_like(self.loc, 1 - eps_of(self.loc)),
-                       validate_args=validate_args)
+        base = Uniform(
+            torch.full_like(self.loc, tiny_of(self.loc)),
+            torch.full_like(self.loc, 1 - eps_of(self.loc)),
+            validate_args=validate_args,
+        )
         super().__init__(base, self._chain(self.loc, self.scale), validate_args=validate_args)
 
     @staticmethod
     def _chain(loc: Tensor, scale: Tensor) -> list[Transform]:
-        return [ExpTransform().inv, AffineTransform(loc=0, scale=-torch.ones_like(scale)),
-                ExpTransform().inv, AffineTransform(loc=loc, scale=-scale)]
+        return [
+            ExpTransform().inv,
+            AffineTransform(loc=0, scale=-torch.ones_like(scale)),
+            ExpTransform().inv,
+            AffineTransform(loc=loc, scale=-scale),
+        ]
 
     def _expand_into(self, new: Any, batch_shape: Any) -> None:
         new.loc, new.scale = self.loc.expand(batch_shape), self.scale.expand(batch_shape)
@@ -230,13 +250,17 @@ class Pareto(TransformedDistribution):
     """alpha scale^alpha / x^(alpha + 1) above `scale`."""
 
     arg_constraints: Any = {  # noqa: RUF012
-        "alpha": constraints.positive, "scale": constraints.positive}
+        "alpha": constraints.positive,
+        "scale": constraints.positive,
+    }
 
     def __init__(self, scale: Any, alpha: Any, validate_args: bool | None = None) -> None:
         self.scale, self.alpha = broadcast_all(scale, alpha)
-        super().__init__(Exponential(self.alpha, validate_args=validate_args),
-                         [ExpTransform(), AffineTransform(loc=0, scale=self.scale)],
-                         validate_args=validate_args)
+        super().__init__(
+            Exponential(self.alpha, validate_args=validate_args),
+            [ExpTransform(), AffineTransform(loc=0, scale=self.scale)],
+            validate_args=validate_args,
+        )
 
     def _expand_into(self, new: Any, batch_shape: Any) -> None:
         new.scale, new.alpha = self.scale.expand(batch_shape), self.alpha.expand(batch_shape)
@@ -274,7 +298,9 @@ class Weibull(TransformedDistribution):
     """scale * exponential ^ (1 / concentration)"""
 
     arg_constraints: Any = {  # noqa: RUF012
-        "scale": constraints.positive, "concentration": constraints.positive}
+        "scale": constraints.positive,
+        "concentration": constraints.positive,
+    }
     support: Any = constraints.positive
 
     def __init__(self, scale: Any, concentration: Any, validate_args: bool | None = None) -> None:
@@ -284,8 +310,10 @@ class Weibull(TransformedDistribution):
         super().__init__(base, self._chain(), validate_args=validate_args)
 
     def _chain(self) -> list[Transform]:
-        return [PowerTransform(exponent=self.concentration_reciprocal),
-                AffineTransform(loc=0, scale=self.scale)]
+        return [
+            PowerTransform(exponent=self.concentration_reciprocal),
+            AffineTransform(loc=0, scale=self.scale),
+        ]
 
     def _expand_into(self, new: Any, batch_shape: Any) -> None:
         new.scale = self.scale.expand(batch_shape)
@@ -309,8 +337,7 @@ class Weibull(TransformedDistribution):
     def variance(self) -> Tensor:
         """Variance."""
         r = self.concentration_reciprocal
-        return self.scale.pow(2) * (
-            (1 + 2 * r).lgamma().exp() - (2 * (1 + r).lgamma()).exp())
+        return self.scale.pow(2) * ((1 + 2 * r).lgamma().exp() - (2 * (1 + r).lgamma()).exp())
 
     def entropy(self) -> Tensor:
         """Entropy."""
@@ -322,21 +349,29 @@ class Kumaraswamy(TransformedDistribution):
     """(1 - (1 - u)^(1 / c0))^(1 / c1)"""
 
     arg_constraints: Any = {  # noqa: RUF012
-        "concentration1": constraints.positive, "concentration0": constraints.positive}
+        "concentration1": constraints.positive,
+        "concentration0": constraints.positive,
+    }
     support: Any = constraints.unit_interval
     has_rsample: Any = True
 
-    def __init__(self, concentration1: Any, concentration0: Any,
-                 validate_args: bool | None = None) -> None:
+    def __init__(
+        self, concentration1: Any, concentration0: Any, validate_args: bool | None = None
+    ) -> None:
         self.concentration1, self.concentration0 = broadcast_all(concentration1, concentration0)
-        base = Uniform(torch.zeros_like(self.concentration0),
-                       torch.ones_like(self.concentration0), validate_args=validate_args)
+        base = Uniform(
+            torch.zeros_like(self.concentration0),
+            torch.ones_like(self.concentration0),
+            validate_args=validate_args,
+        )
         super().__init__(base, self._chain(), validate_args=validate_args)
 
     def _chain(self) -> list[Transform]:
-        return [PowerTransform(exponent=self.concentration0.reciprocal()),
-                AffineTransform(loc=1.0, scale=-1.0),
-                PowerTransform(exponent=self.concentration1.reciprocal())]
+        return [
+            PowerTransform(exponent=self.concentration0.reciprocal()),
+            AffineTransform(loc=1.0, scale=-1.0),
+            PowerTransform(exponent=self.concentration1.reciprocal()),
+        ]
 
     def _expand_into(self, new: Any, batch_shape: Any) -> None:
         new.concentration1 = self.concentration1.expand(batch_shape)
@@ -379,7 +414,9 @@ class InverseGamma(TransformedDistribution):
     """1 / x of a gamma number."""
 
     arg_constraints: Any = {  # noqa: RUF012
-        "concentration": constraints.positive, "rate": constraints.positive}
+        "concentration": constraints.positive,
+        "rate": constraints.positive,
+    }
     support: Any = constraints.positive
     has_rsample: Any = True
 

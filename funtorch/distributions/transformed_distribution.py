@@ -19,20 +19,22 @@ class TransformedDistribution(Distribution):
 
     arg_constraints: Any = {}  # noqa: RUF012
 
-    def __init__(self, base_distribution: Distribution, transforms: Any,
-                 validate_args: bool | None = None) -> None:
+    def __init__(
+        self, base_distribution: Distribution, transforms: Any, validate_args: bool | None = None
+    ) -> None:
         if isinstance(transforms, Transform):
             self.transforms: Any = [transforms]
         elif isinstance(transforms, list) and all(isinstance(t, Transform) for t in transforms):
             self.transforms = transforms
         else:
-            raise ValueError("transforms must be a Transform or list, but was "
-                             f"{transforms}")
+            raise ValueError(f"transforms must be a Transform or list, but was {transforms}")
         chain = ComposeTransform(self.transforms)
         base_shape = base_distribution.batch_shape + base_distribution.event_shape
         if len(base_shape) < chain.domain.event_dim:
-            raise ValueError(f"base_distribution needs to have shape with size at least "
-                             f"{chain.domain.event_dim}, but got {base_shape}.")
+            raise ValueError(
+                f"base_distribution needs to have shape with size at least "
+                f"{chain.domain.event_dim}, but got {base_shape}."
+            )
         forward_shape = tuple(chain.forward_shape(base_shape))
         expanded = tuple(chain.inverse_shape(forward_shape))
         event_dims = len(base_distribution.event_shape)

@@ -10,8 +10,14 @@ from funtorch.distributions._facades import torch
 from funtorch.size import Size
 from funtorch.tensor import Tensor
 
-__all__ = ["ComposeTransform", "IndependentTransform", "ReshapeTransform", "Transform",
-           "identity_transform", "sum_rightmost"]
+__all__ = [
+    "ComposeTransform",
+    "IndependentTransform",
+    "ReshapeTransform",
+    "Transform",
+    "identity_transform",
+    "sum_rightmost",
+]
 
 
 def sum_rightmost(value: Any, dim: int) -> Any:
@@ -199,8 +205,9 @@ class ComposeTransform(Transform):
             return constraints.real
         dim = self.parts[0].domain.event_dim
         for part in self.parts:
-            dim = max(dim + part.codomain.event_dim - part.domain.event_dim,
-                      part.codomain.event_dim)
+            dim = max(
+                dim + part.codomain.event_dim - part.domain.event_dim, part.codomain.event_dim
+            )
         return deepened(self.parts[-1].codomain, dim)
 
     @property
@@ -285,8 +292,9 @@ identity_transform = ComposeTransform([])
 class IndependentTransform(Transform):
     """Treats batch dimensions of a transform as parts of one event."""
 
-    def __init__(self, base_transform: Transform, reinterpreted_batch_ndims: int,
-                 cache_size: int = 0) -> None:
+    def __init__(
+        self, base_transform: Transform, reinterpreted_batch_ndims: int, cache_size: int = 0
+    ) -> None:
         super().__init__(cache_size=cache_size)
         self.base_transform = base_transform.with_cache(cache_size)
         self.reinterpreted_batch_ndims = reinterpreted_batch_ndims
@@ -305,8 +313,7 @@ class IndependentTransform(Transform):
     @property
     def codomain(self) -> Any:
         """The base's, deeper."""
-        return constraints.independent(self.base_transform.codomain,
-                                       self.reinterpreted_batch_ndims)
+        return constraints.independent(self.base_transform.codomain, self.reinterpreted_batch_ndims)
 
     @property
     def bijective(self) -> Any:
@@ -330,12 +337,12 @@ class IndependentTransform(Transform):
 
     def log_abs_det_jacobian(self, x: Any, y: Any) -> Any:
         """Summed over the dimensions added."""
-        return sum_rightmost(self.base_transform.log_abs_det_jacobian(x, y),
-                             self.reinterpreted_batch_ndims)
+        return sum_rightmost(
+            self.base_transform.log_abs_det_jacobian(x, y), self.reinterpreted_batch_ndims
+        )
 
     def __repr__(self) -> str:
-        return (f"{type(self).__name__}({self.base_transform!r}, "
-                f"{self.reinterpreted_batch_ndims})")
+        return f"{type(self).__name__}({self.base_transform!r}, {self.reinterpreted_batch_ndims})"
 
     def forward_shape(self, shape: Any) -> Any:
         """As the base."""

@@ -16,15 +16,24 @@ from funtorch.tensor import Tensor, from_host
 
 euler_constant = 0.57721566490153286060  # Euler Mascheroni Constant
 
-__all__ = ["broadcast_all", "clamp_probs", "lazy_property", "logits_to_probs", "probs_to_logits",
-           "tril_matrix_to_vec", "vec_to_tril_matrix"]
+__all__ = [
+    "broadcast_all",
+    "clamp_probs",
+    "lazy_property",
+    "logits_to_probs",
+    "probs_to_logits",
+    "tril_matrix_to_vec",
+    "vec_to_tril_matrix",
+]
 
 
 def broadcast_all(*values: Any) -> tuple[Any, ...]:
     """Tensors of one shape from tensors and numbers; numbers take the dtype of the tensors."""
     if not all(isinstance(v, Tensor | bool | int | float) for v in values):
-        raise ValueError("Input arguments must all be instances of Number, torch.Tensor or "
-                         "objects implementing __torch_function__.")
+        raise ValueError(
+            "Input arguments must all be instances of Number, torch.Tensor or "
+            "objects implementing __torch_function__."
+        )
     given = [v for v in values if isinstance(v, Tensor)]
     if len(given) < len(values):
         dtype = given[0].dtype if given else dtypes.get_default_dtype()
@@ -84,8 +93,10 @@ def vec_to_tril_matrix(vec: Any, diag: int = 0) -> Any:
     m = vec.shape[-1]
     n = (-(1 + 2 * diag) + ((1 + 2 * diag) ** 2 + 8 * m + 4 * abs(diag) * (diag + 1)) ** 0.5) / 2
     if round(n) - n > eps_of(vec):
-        raise ValueError(f"The size of last dimension is {m} which cannot be expressed as the "
-                         "lower triangular part of a square D x D matrix.")
+        raise ValueError(
+            f"The size of last dimension is {m} which cannot be expressed as the "
+            "lower triangular part of a square D x D matrix."
+        )
     n = round(n)
     matrix = vec.new_zeros((*vec.shape[:-1], n, n))
     rows, columns = _places(n, diag)

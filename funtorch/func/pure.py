@@ -32,8 +32,9 @@ class Traced:
     closed_over are the tensors (not just values) that it read from outside: the tape needs them.
     """
 
-    def __init__(self, captured: Captured, out_tree: Any, out_spec: list[Any],
-                 closed_over: list[Tensor]) -> None:
+    def __init__(
+        self, captured: Captured, out_tree: Any, out_spec: list[Any], closed_over: list[Tensor]
+    ) -> None:
         self.captured = captured
         self.out_tree = out_tree
         self.out_spec = out_spec
@@ -41,9 +42,7 @@ class Traced:
 
     def __call__(self, arrays: Sequence[Any], closed: Sequence[Any]) -> list[Any]:
         """The pure function: arrays for the placeholders and the closed-over values."""
-        return run_program(
-            self.captured.program, [*arrays, *closed], list(self.captured.scalars)
-        )
+        return run_program(self.captured.program, [*arrays, *closed], list(self.captured.scalars))
 
     def rebuild(self, outputs: Sequence[Any]) -> Any:
         """The function's return value with these leaves."""
@@ -101,8 +100,9 @@ def _lower(arrays: Sequence[Any], numbers: Sequence[Any], statics: Static) -> tu
     return tuple(statics.pure(arrays))
 
 
-def record_pure(name: str, key: Any, pure: Callable[..., Sequence[Any]],
-                tensors: Sequence[Tensor]) -> list[Tensor]:
+def record_pure(
+    name: str, key: Any, pure: Callable[..., Sequence[Any]], tensors: Sequence[Tensor]
+) -> list[Tensor]:
     """Record `pure(arrays) -> arrays` as one op on these tensors."""
     info = _ops.get(name)
     if info is None:

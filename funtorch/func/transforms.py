@@ -42,9 +42,7 @@ def _positions(args: tuple[Any, ...], argnums: Any) -> tuple[list[int], Any, boo
     chosen = (argnums,) if single else tuple(argnums)
     for number in chosen:
         if not -len(args) <= number < len(args):
-            raise RuntimeError(
-                f"got argnum={number}, but only {len(args)} positional inputs"
-            )
+            raise RuntimeError(f"got argnum={number}, but only {len(args)} positional inputs")
     chosen = tuple(n % len(args) for n in chosen)
     where: list[list[int]] = []
     count = 0
@@ -57,8 +55,9 @@ def _positions(args: tuple[Any, ...], argnums: Any) -> tuple[list[int], Any, boo
     return indices, tree.tree_structure(wanted, is_leaf=is_leaf), single
 
 
-def _varying(traced: Traced, arrays: Sequence[Any], n_inputs: int,
-             indices: Sequence[int]) -> Callable[..., list[Any]]:
+def _varying(
+    traced: Traced, arrays: Sequence[Any], n_inputs: int, indices: Sequence[int]
+) -> Callable[..., list[Any]]:
     """The pure function of the inputs at `indices` alone."""
     fixed, closed = list(arrays[:n_inputs]), list(arrays[n_inputs:])
 
@@ -174,23 +173,30 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
             _, pull = jax.vjp(lambda *x: inner(*x)[:n_outs], *arrays[:n])
             return [_flip(g) for g in pull([_flip(c) for c in arrays[m:]])]
 
-        outs = record_pure("func_vjp", (traced.captured.key, n_outs), pure,
-                           [*tensors, *closed, *given])
+        outs = record_pure(
+            "func_vjp", (traced.captured.key, n_outs), pure, [*tensors, *closed, *given]
+        )
         grads = tree.tree_unflatten(structure, outs)
         return grads if len(primals) > 1 else (grads,)
 
     return (output, vjp_fn, aux) if has_aux else (output, vjp_fn)
 
 
-def jacrev(func: Callable[..., Any], argnums: Any = 0, *, has_aux: bool = False,
-           chunk_size: int | None = None, _preallocate_and_copy: bool = False
-           ) -> Callable[..., Any]:
+def jacrev(
+    func: Callable[..., Any],
+    argnums: Any = 0,
+    *,
+    has_aux: bool = False,
+    chunk_size: int | None = None,
+    _preallocate_and_copy: bool = False,
+) -> Callable[..., Any]:
     """The Jacobian by reverse mode."""
     return _jacobian(func, argnums, has_aux, "rev")
 
 
-def jacfwd(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = False, *,
-           randomness: str = "error") -> Callable[..., Any]:
+def jacfwd(
+    func: Callable[..., Any], argnums: Any = 0, has_aux: bool = False, *, randomness: str = "error"
+) -> Callable[..., Any]:
     """The Jacobian by forward mode."""
     return _jacobian(func, argnums, has_aux, "fwd")
 
@@ -222,9 +228,7 @@ def _jacobian(
 
         key = (traced.captured.key, tuple(indices), n_outs)
         outs = record_pure(f"func_jac{direction}", key, pure, [*tensors, *traced.closed_over])
-        rows = [
-            tree.tree_unflatten(structure, outs[i * k : (i + 1) * k]) for i in range(n_outs)
-        ]
+        rows = [tree.tree_unflatten(structure, outs[i * k : (i + 1) * k]) for i in range(n_outs)]
         jacobian = tree.tree_unflatten(out_structure, rows)
         if not has_aux:
             return jacobian
@@ -250,8 +254,14 @@ def _aux_of(traced: Traced, n_outs: int, aux: Sequence[Tensor]) -> Any:
 # Forward mode --------------------------------------------------------------------------------
 
 
-def jvp(func: Callable[..., Any], primals: Any, tangents: Any, *, strict: bool = False,
-        has_aux: bool = False) -> Any:
+def jvp(
+    func: Callable[..., Any],
+    primals: Any,
+    tangents: Any,
+    *,
+    strict: bool = False,
+    has_aux: bool = False,
+) -> Any:
     """(output, directional derivative) at `primals` along `tangents`; with aux a third."""
     if not isinstance(primals, tuple):
         raise RuntimeError("jvp(f, primals, tangents): Expected primals to be a tuple.")
@@ -260,8 +270,9 @@ def jvp(func: Callable[..., Any], primals: Any, tangents: Any, *, strict: bool =
     return _push(traced, tensors, moving, has_aux)
 
 
-def _push(traced: Traced, tensors: Sequence[Tensor], moving: Sequence[Tensor],
-          has_aux: bool) -> Any:
+def _push(
+    traced: Traced, tensors: Sequence[Tensor], moving: Sequence[Tensor], has_aux: bool
+) -> Any:
     if len(moving) != len(tensors):
         raise RuntimeError(
             "jvp(f, primals, tangents): Expected primals and tangents to have the same structure"
@@ -269,8 +280,7 @@ def _push(traced: Traced, tensors: Sequence[Tensor], moving: Sequence[Tensor],
     for p, t in zip(tensors, moving, strict=True):
         if size_of(p) != size_of(t):
             raise RuntimeError(
-                f"jvp: primal of shape {list(size_of(p))} has a tangent of shape "
-                f"{list(size_of(t))}"
+                f"jvp: primal of shape {list(size_of(p))} has a tangent of shape {list(size_of(t))}"
             )
     n = len(tensors)
     closed = traced.closed_over
@@ -317,8 +327,14 @@ def hessian(func: Callable[..., Any], argnums: Any = 0) -> Callable[..., Any]:
 # vmap ----------------------------------------------------------------------------------------
 
 
-def vmap(func: Callable[..., Any], in_dims: Any = 0, out_dims: Any = 0,
-         randomness: str = "error", *, chunk_size: int | None = None) -> Callable[..., Any]:
+def vmap(
+    func: Callable[..., Any],
+    in_dims: Any = 0,
+    out_dims: Any = 0,
+    randomness: str = "error",
+    *,
+    chunk_size: int | None = None,
+) -> Callable[..., Any]:
     """A function that maps `func` over a dimension of its arguments.
 
     in_dims: which dimension of each argument (None: not mapped). out_dims: where it goes in the
@@ -355,8 +371,9 @@ def _with_keys(func: Callable[..., Any], in_dims: Any, out_dims: Any) -> Callabl
     return wrapper
 
 
-def _vmap(func: Callable[..., Any], in_dims: Any, out_dims: Any,
-          randomness: str) -> Callable[..., Any]:
+def _vmap(
+    func: Callable[..., Any], in_dims: Any, out_dims: Any, randomness: str
+) -> Callable[..., Any]:
     @functools.wraps(func)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         leaves, structure = tree.tree_flatten((args, kwargs), is_leaf=is_leaf)
@@ -376,7 +393,9 @@ def _vmap(func: Callable[..., Any], in_dims: Any, out_dims: Any,
         def pure(arrays: Sequence[Any]) -> list[Any]:
             closed = list(arrays[n:])
             mapped = jax.vmap(
-                lambda ins: traced(ins, closed), in_axes=(axes,), out_axes=out_axes,
+                lambda ins: traced(ins, closed),
+                in_axes=(axes,),
+                out_axes=out_axes,
                 axis_size=size,
             )
             return mapped(list(arrays[:n]))
@@ -457,11 +476,10 @@ def _flat_out_dims(out_dims: Any, traced: Traced) -> list[int]:
     avals = traced.captured.program.output_avals()
     if any(s is not None for s in traced.out_spec):
         bad = next(s for s in traced.out_spec if s is not None)
-        raise ValueError(
-            f"vmap: the function must only return Tensors, got type {type(bad)}."
-        )
-    given = [out_dims] * len(avals) if isinstance(out_dims, int) else list(
-        tree.tree_leaves(out_dims))
+        raise ValueError(f"vmap: the function must only return Tensors, got type {type(bad)}.")
+    given = (
+        [out_dims] * len(avals) if isinstance(out_dims, int) else list(tree.tree_leaves(out_dims))
+    )
     if len(given) != len(avals):
         raise ValueError(
             f"vmap(func, out_dims={out_dims}): out_dims is not compatible with the structure of "

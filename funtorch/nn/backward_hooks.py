@@ -25,8 +25,9 @@ class _Identity(Function):
 class BackwardHook:
     """One call's watch over the gradients of a module's inputs and outputs."""
 
-    def __init__(self, module: Any, after: Sequence[Callable[..., Any]],
-                 before: Sequence[Callable[..., Any]]) -> None:
+    def __init__(
+        self, module: Any, after: Sequence[Callable[..., Any]], before: Sequence[Callable[..., Any]]
+    ) -> None:
         self.module = module
         self.after = after
         self.before = before
@@ -44,15 +45,21 @@ class BackwardHook:
         for i, tensor in zip(where, made, strict=True):
             items[i] = tensor
         self.places = (where, len(items))
-        return (type(values)(items) if many and not hasattr(values, "_fields") else
-                tuple(items) if many else items[0]), True
+        return (
+            type(values)(items)
+            if many and not hasattr(values, "_fields")
+            else tuple(items)
+            if many
+            else items[0]
+        ), True
 
     def on_inputs(self, args: Any) -> Any:
         """Identity in front of the module; its hook sees the gradients of the inputs."""
         if not self.after:
             return args
-        wrapped, self.watches_inputs = self._wrapped(args, lambda node: node.register_hook(
-            self._inputs_ready))
+        wrapped, self.watches_inputs = self._wrapped(
+            args, lambda node: node.register_hook(self._inputs_ready)
+        )
         self.in_places = self.places if self.watches_inputs else ([], 0)
         return wrapped
 
@@ -70,8 +77,9 @@ class BackwardHook:
 
     def on_outputs(self, result: Any) -> Any:
         """Identity behind the module; its prehook sees the gradients of the outputs."""
-        wrapped, watched = self._wrapped(result, lambda node: node.register_prehook(
-            self._outputs_ready))
+        wrapped, watched = self._wrapped(
+            result, lambda node: node.register_prehook(self._outputs_ready)
+        )
         self.out_places = self.places if watched else ([], 0)
         return wrapped
 

@@ -31,7 +31,7 @@ class Sequential(Module):
             for i, module in enumerate(args):
                 self.add_module(str(i), module)
 
-    def forward(self, input: Any) -> Any:  # noqa: A002
+    def forward(self, input: Any) -> Any:
         for module in self._modules.values():
             input = module(input)  # noqa: A001
         return input
@@ -52,8 +52,9 @@ class Sequential(Module):
 
     def __delitem__(self, index: Any) -> None:
         names = list(self._modules)
-        for name in names[index] if isinstance(index, slice) else [
-                names[_position(index, len(names))]]:
+        for name in (
+            names[index] if isinstance(index, slice) else [names[_position(index, len(names))]]
+        ):
             del self._modules[name]
         self._modules = {str(i): m for i, m in enumerate(self._modules.values())}
 

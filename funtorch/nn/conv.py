@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from funtorch.nn import functional as F  # noqa: N812
+from funtorch.nn import functional as F
 from funtorch.nn import init
 from funtorch.nn.module import Module
 from funtorch.nn.parameter import Parameter
@@ -23,10 +23,22 @@ class _ConvNd(Module):
     rank: int
     transposed = False
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1,
-                 padding: Any = 0, dilation: Any = 1, groups: int = 1, bias: bool = True,
-                 padding_mode: str = "zeros", device: Any = None, dtype: Any = None, *,
-                 output_padding: Any = 0) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        output_padding: Any = 0,
+    ) -> None:
         super().__init__()
         if groups <= 0:
             raise ValueError("groups must be a positive integer")
@@ -46,8 +58,11 @@ class _ConvNd(Module):
         self.dilation, self.output_padding = _tuple(dilation, n), _tuple(output_padding, n)
         self.groups, self.padding_mode = groups, padding_mode
         self._check_padding()
-        lead = (in_channels, out_channels // groups) if self.transposed else (
-            out_channels, in_channels // groups)
+        lead = (
+            (in_channels, out_channels // groups)
+            if self.transposed
+            else (out_channels, in_channels // groups)
+        )
         self.weight = Parameter(empty((*lead, *self.kernel_size), device=device, dtype=dtype))
         if bias:
             self.bias = Parameter(empty(out_channels, device=device, dtype=dtype))
@@ -74,11 +89,16 @@ class _ConvNd(Module):
                 init.uniform_(self.bias, -bound, bound)
 
     def extra_repr(self) -> str:
-        text = (f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, "
-                f"stride={self.stride}")
+        text = (
+            f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, "
+            f"stride={self.stride}"
+        )
         if self.padding != (0,) * self.rank:
-            text += f", padding={self.padding!r}" if not isinstance(self.padding, str) else (
-                f", padding={self.padding}")
+            text += (
+                f", padding={self.padding!r}"
+                if not isinstance(self.padding, str)
+                else (f", padding={self.padding}")
+            )
         if self.dilation != (1,) * self.rank:
             text += f", dilation={self.dilation}"
         if self.output_padding != (0,) * self.rank:
@@ -93,22 +113,24 @@ class _ConvNd(Module):
 
 
 class _Conv(_ConvNd):
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+    def forward(self, input: Tensor) -> Tensor:
         convolve = getattr(F, f"conv{self.rank}d")
         padding: Any = self.padding
         if self.padding_mode != "zeros":
             input = F.pad(input, self._around(), mode=self.padding_mode)  # noqa: A001
             padding = 0
-        return convolve(input, self.weight, self.bias, self.stride, padding, self.dilation,
-                        self.groups)
+        return convolve(
+            input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups
+        )
 
     def _around(self) -> list[int]:
         """Padding as nn.functional.pad wants it: last dimension first, both sides."""
         out: list[int] = []
         for d in reversed(range(self.rank)):
             if isinstance(self.padding, str):
-                total = self.dilation[d] * (self.kernel_size[d] - 1) if (
-                    self.padding == "same") else 0
+                total = (
+                    self.dilation[d] * (self.kernel_size[d] - 1) if (self.padding == "same") else 0
+                )
                 out += [total // 2, total - total // 2]
             else:
                 out += [self.padding[d]] * 2
@@ -136,29 +158,62 @@ class Conv3d(_Conv):
 class _ConvTranspose(_ConvNd):
     transposed = True
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1,
-                 padding: Any = 0, output_padding: Any = 0, groups: int = 1, bias: bool = True,
-                 dilation: Any = 1, padding_mode: str = "zeros", device: Any = None,
-                 dtype: Any = None) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        output_padding: Any = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: Any = 1,
+        padding_mode: str = "zeros",
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
         if padding_mode != "zeros":
-            raise ValueError(
-                f'Only "zeros" padding mode is supported for {type(self).__name__}'
-            )
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups,
-                         bias, padding_mode, device, dtype, output_padding=output_padding)
+            raise ValueError(f'Only "zeros" padding mode is supported for {type(self).__name__}')
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            dilation,
+            groups,
+            bias,
+            padding_mode,
+            device,
+            dtype,
+            output_padding=output_padding,
+        )
 
-    def forward(self, input: Tensor, output_size: Any = None) -> Tensor:  # noqa: A002
+    def forward(self, input: Tensor, output_size: Any = None) -> Tensor:
         extra = self.output_padding if output_size is None else self._extra(input, output_size)
         convolve = getattr(F, f"conv_transpose{self.rank}d")
-        return convolve(input, self.weight, self.bias, self.stride, self.padding, extra,
-                        self.groups, self.dilation)
+        return convolve(
+            input,
+            self.weight,
+            self.bias,
+            self.stride,
+            self.padding,
+            extra,
+            self.groups,
+            self.dilation,
+        )
 
-    def _extra(self, input: Tensor, output_size: Any) -> tuple[int, ...]:  # noqa: A002
+    def _extra(self, input: Tensor, output_size: Any) -> tuple[int, ...]:
         wanted = tuple(output_size)[-self.rank :]
         extra = []
         for d, n in enumerate(size_of(input)[-self.rank :]):
-            least = ((n - 1) * self.stride[d] - 2 * self.padding[d]
-                     + self.dilation[d] * (self.kernel_size[d] - 1) + 1)
+            least = (
+                (n - 1) * self.stride[d]
+                - 2 * self.padding[d]
+                + self.dilation[d] * (self.kernel_size[d] - 1)
+                + 1
+            )
             if not least <= wanted[d] < least + self.stride[d]:
                 raise ValueError(
                     f"requested an output size of {wanted}, but valid sizes for dimension {d} "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from funtorch.nn import functional as F  # noqa: N812
+from funtorch.nn import functional as F
 from funtorch.nn.module import Module
 from funtorch.nn.simple import _bind
 from funtorch.ops.nn_loss import legacy_reduction
@@ -22,8 +22,11 @@ def _loss(name: str, function: str, inputs: int = 2, **fields: Any) -> type[Modu
         values = _bind(name, all_fields, args, kwargs)
         old = values.get("size_average"), values.get("reduce")
         if values["reduction"] != "batchmean" or old != (None, None):
-            values["reduction"] = legacy_reduction(*old, values["reduction"]) if (
-                old != (None, None)) else values["reduction"]
+            values["reduction"] = (
+                legacy_reduction(*old, values["reduction"])
+                if (old != (None, None))
+                else values["reduction"]
+            )
         for field, value in values.items():
             if field in BUFFERS:
                 self.register_buffer(field, value)
@@ -36,10 +39,16 @@ def _loss(name: str, function: str, inputs: int = 2, **fields: Any) -> type[Modu
         given = {f: getattr(self, f) for f in all_fields if f not in hidden}
         return getattr(F, function)(*args, **given)
 
-    return type(name, (Module,), {
-        "__init__": __init__, "forward": forward, "__module__": "funtorch.nn",
-        "__doc__": f"`nn.functional.{function}` as a layer.",
-    })
+    return type(
+        name,
+        (Module,),
+        {
+            "__init__": __init__,
+            "forward": forward,
+            "__module__": "funtorch.nn",
+            "__doc__": f"`nn.functional.{function}` as a layer.",
+        },
+    )
 
 
 OLD = {"size_average": None, "reduce": None}
@@ -48,21 +57,45 @@ L1Loss = _loss("L1Loss", "l1_loss", **OLD)
 MSELoss = _loss("MSELoss", "mse_loss", **OLD)
 SmoothL1Loss = _loss("SmoothL1Loss", "smooth_l1_loss", **OLD, reduction="mean", beta=1.0)
 HuberLoss = _loss("HuberLoss", "huber_loss", reduction="mean", delta=1.0)
-NLLLoss = _loss("NLLLoss", "nll_loss", weight=None, size_average=None, ignore_index=-100,
-                reduce=None)
-CrossEntropyLoss = _loss("CrossEntropyLoss", "cross_entropy", weight=None, size_average=None,
-                         ignore_index=-100, reduce=None, reduction="mean", label_smoothing=0.0)
+NLLLoss = _loss(
+    "NLLLoss", "nll_loss", weight=None, size_average=None, ignore_index=-100, reduce=None
+)
+CrossEntropyLoss = _loss(
+    "CrossEntropyLoss",
+    "cross_entropy",
+    weight=None,
+    size_average=None,
+    ignore_index=-100,
+    reduce=None,
+    reduction="mean",
+    label_smoothing=0.0,
+)
 BCELoss = _loss("BCELoss", "binary_cross_entropy", weight=None, **OLD)
-BCEWithLogitsLoss = _loss("BCEWithLogitsLoss", "binary_cross_entropy_with_logits", weight=None,
-                          **OLD, reduction="mean", pos_weight=None)
+BCEWithLogitsLoss = _loss(
+    "BCEWithLogitsLoss",
+    "binary_cross_entropy_with_logits",
+    weight=None,
+    **OLD,
+    reduction="mean",
+    pos_weight=None,
+)
 KLDivLoss = _loss("KLDivLoss", "kl_div", **OLD, reduction="mean", log_target=False)
 MarginRankingLoss = _loss("MarginRankingLoss", "margin_ranking_loss", 3, margin=0.0, **OLD)
 HingeEmbeddingLoss = _loss("HingeEmbeddingLoss", "hinge_embedding_loss", margin=1.0, **OLD)
 SoftMarginLoss = _loss("SoftMarginLoss", "soft_margin_loss", **OLD)
 CosineEmbeddingLoss = _loss("CosineEmbeddingLoss", "cosine_embedding_loss", 3, margin=0.0, **OLD)
-TripletMarginLoss = _loss("TripletMarginLoss", "triplet_margin_loss", 3, margin=1.0, p=2.0,
-                          eps=1e-6, swap=False, **OLD)
-PoissonNLLLoss = _loss("PoissonNLLLoss", "poisson_nll_loss", log_input=True, full=False,
-                       size_average=None, eps=1e-8, reduce=None)
-GaussianNLLLoss = _loss("GaussianNLLLoss", "gaussian_nll_loss", 3, full=False, eps=1e-6,
-                        reduction="mean")
+TripletMarginLoss = _loss(
+    "TripletMarginLoss", "triplet_margin_loss", 3, margin=1.0, p=2.0, eps=1e-6, swap=False, **OLD
+)
+PoissonNLLLoss = _loss(
+    "PoissonNLLLoss",
+    "poisson_nll_loss",
+    log_input=True,
+    full=False,
+    size_average=None,
+    eps=1e-8,
+    reduce=None,
+)
+GaussianNLLLoss = _loss(
+    "GaussianNLLLoss", "gaussian_nll_loss", 3, full=False, eps=1e-6, reduction="mean"
+)

@@ -23,7 +23,10 @@ class _Calls:
 
 
 GLOBAL_HOOKS: dict[str, dict[int, Callable[..., Any]]] = {
-    "forward": {}, "forward_pre": {}, "full_backward": {}, "full_backward_pre": {},
+    "forward": {},
+    "forward_pre": {},
+    "full_backward": {},
+    "full_backward_pre": {},
 }
 
 
@@ -37,13 +40,26 @@ class Module(StateMixin):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         put = object.__setattr__
         put(self, "training", True)
-        for name in ("_parameters", "_buffers", "_modules", "_backward_pre_hooks",
-                     "_backward_hooks", "_forward_hooks", "_forward_pre_hooks",
-                     "_state_dict_hooks", "_state_dict_pre_hooks", "_load_state_dict_pre_hooks",
-                     "_load_state_dict_post_hooks"):
+        for name in (
+            "_parameters",
+            "_buffers",
+            "_modules",
+            "_backward_pre_hooks",
+            "_backward_hooks",
+            "_forward_hooks",
+            "_forward_pre_hooks",
+            "_state_dict_hooks",
+            "_state_dict_pre_hooks",
+            "_load_state_dict_pre_hooks",
+            "_load_state_dict_post_hooks",
+        ):
             put(self, name, OrderedDict() if "hooks" in name else {})
-        for name in ("_forward_hooks_with_kwargs", "_forward_hooks_always_called",
-                     "_forward_pre_hooks_with_kwargs", "_non_persistent_buffers_set"):
+        for name in (
+            "_forward_hooks_with_kwargs",
+            "_forward_hooks_always_called",
+            "_forward_pre_hooks_with_kwargs",
+            "_non_persistent_buffers_set",
+        ):
             put(self, name, set())
         super().__init__()
 
@@ -69,8 +85,11 @@ class Module(StateMixin):
 
     def _has_hooks(self) -> bool:
         return bool(
-            self._forward_hooks or self._forward_pre_hooks or self._backward_hooks
-            or self._backward_pre_hooks or any(GLOBAL_HOOKS.values())
+            self._forward_hooks
+            or self._forward_pre_hooks
+            or self._backward_hooks
+            or self._backward_pre_hooks
+            or any(GLOBAL_HOOKS.values())
         )
 
     def _call_with_hooks(self, args: Any, kwargs: Any) -> Any:
@@ -125,8 +144,7 @@ class Module(StateMixin):
 
     def _backward_watch(self) -> BackwardHook | None:
         after = [*GLOBAL_HOOKS["full_backward"].values(), *self._backward_hooks.values()]
-        before = [*GLOBAL_HOOKS["full_backward_pre"].values(),
-                  *self._backward_pre_hooks.values()]
+        before = [*GLOBAL_HOOKS["full_backward_pre"].values(), *self._backward_pre_hooks.values()]
         if not (after or before) or not mode.enabled:
             return None
         return BackwardHook(self, after, before)
@@ -157,8 +175,11 @@ class Module(StateMixin):
                 "(torch Tensor or None required)"
             )
         self._buffers[name] = tensor
-        (self._non_persistent_buffers_set.discard if persistent
-         else self._non_persistent_buffers_set.add)(name)
+        (
+            self._non_persistent_buffers_set.discard
+            if persistent
+            else self._non_persistent_buffers_set.add
+        )(name)
 
     def _check_name(self, name: str, kind: str, table: dict[str, Any]) -> None:
         if "_parameters" not in self.__dict__:
@@ -181,16 +202,23 @@ class Module(StateMixin):
 
     register_module = add_module
 
-    def register_forward_pre_hook(self, hook: Callable[..., Any], *, prepend: bool = False,
-                                  with_kwargs: bool = False) -> Handle:
+    def register_forward_pre_hook(
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
+    ) -> Handle:
         """`hook(module, args)` before forward; may return other args."""
         handle = _add(self._forward_pre_hooks, hook, prepend)
         if with_kwargs:
             self._forward_pre_hooks_with_kwargs.add(handle.id)
         return handle
 
-    def register_forward_hook(self, hook: Callable[..., Any], *, prepend: bool = False,
-                              with_kwargs: bool = False, always_call: bool = False) -> Handle:
+    def register_forward_hook(
+        self,
+        hook: Callable[..., Any],
+        *,
+        prepend: bool = False,
+        with_kwargs: bool = False,
+        always_call: bool = False,
+    ) -> Handle:
         """`hook(module, args, output)` after forward; may return another output."""
         handle = _add(self._forward_hooks, hook, prepend)
         if with_kwargs:
@@ -199,15 +227,17 @@ class Module(StateMixin):
             self._forward_hooks_always_called.add(handle.id)
         return handle
 
-    def register_full_backward_hook(self, hook: Callable[..., Any],
-                                    prepend: bool = False) -> Handle:
+    def register_full_backward_hook(
+        self, hook: Callable[..., Any], prepend: bool = False
+    ) -> Handle:
         """`hook(module, grad_input, grad_output)` when gradients of the inputs are known."""
         return _add(self._backward_hooks, hook, prepend)
 
     register_backward_hook = register_full_backward_hook
 
-    def register_full_backward_pre_hook(self, hook: Callable[..., Any],
-                                        prepend: bool = False) -> Handle:
+    def register_full_backward_pre_hook(
+        self, hook: Callable[..., Any], prepend: bool = False
+    ) -> Handle:
         """`hook(module, grad_output)` before the module's backward."""
         return _add(self._backward_pre_hooks, hook, prepend)
 
@@ -281,11 +311,15 @@ class Module(StateMixin):
 
     # Walking ----------------------------------------------------------------------------------
 
-    def _named_members(self, table: str, prefix: str, recurse: bool,
-                       once: bool) -> Iterator[tuple[str, Any]]:
+    def _named_members(
+        self, table: str, prefix: str, recurse: bool, once: bool
+    ) -> Iterator[tuple[str, Any]]:
         seen: set[int] = set()
-        modules = self.named_modules(prefix=prefix, remove_duplicate=once) if recurse else [
-            (prefix, self)]
+        modules = (
+            self.named_modules(prefix=prefix, remove_duplicate=once)
+            if recurse
+            else [(prefix, self)]
+        )
         for path, module in modules:
             for name, value in getattr(module, table).items():
                 if value is None or (once and id(value) in seen):
@@ -293,8 +327,9 @@ class Module(StateMixin):
                 seen.add(id(value))
                 yield (f"{path}." if path else "") + name, value
 
-    def named_parameters(self, prefix: str = "", recurse: bool = True,
-                         remove_duplicate: bool = True) -> Iterator[tuple[str, Parameter]]:
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Parameter]]:
         """(name, parameter), of submodules too."""
         yield from self._named_members("_parameters", prefix, recurse, remove_duplicate)
 
@@ -303,8 +338,9 @@ class Module(StateMixin):
         for _, parameter in self.named_parameters(recurse=recurse):
             yield parameter
 
-    def named_buffers(self, prefix: str = "", recurse: bool = True,
-                      remove_duplicate: bool = True) -> Iterator[tuple[str, Tensor]]:
+    def named_buffers(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Tensor]]:
         """(name, buffer), of submodules too."""
         yield from self._named_members("_buffers", prefix, recurse, remove_duplicate)
 
@@ -326,8 +362,9 @@ class Module(StateMixin):
         for _, module in self.named_children():
             yield module
 
-    def named_modules(self, memo: set[Any] | None = None, prefix: str = "",
-                      remove_duplicate: bool = True) -> Iterator[tuple[str, Module]]:
+    def named_modules(
+        self, memo: set[Any] | None = None, prefix: str = "", remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Module]]:
         """(name, module) of this module and all below."""
         memo = set() if memo is None else memo
         if self in memo:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from funtorch.nn import functional as F  # noqa: N812
+from funtorch.nn import functional as F
 from funtorch.nn.module import Module
 
-__all__ = ["ChannelShuffle", "CosineSimilarity", "PairwiseDistance", "PixelShuffle",
-           "PixelUnshuffle"]
+__all__ = [
+    "ChannelShuffle",
+    "CosineSimilarity",
+    "PairwiseDistance",
+    "PixelShuffle",
+    "PixelUnshuffle",
+]
 
 
 class _Pad(Module):
@@ -49,17 +54,27 @@ class _ZeroPad(_ConstantPad):
         return f"{self.padding}"
 
 
-_FAMILIES = {"Constant": (_ConstantPad, "constant"), "Zero": (_ZeroPad, "constant"),
-             "Reflection": (_Pad, "reflect"), "Replication": (_Pad, "replicate"),
-             "Circular": (_Pad, "circular")}
+_FAMILIES = {
+    "Constant": (_ConstantPad, "constant"),
+    "Zero": (_ZeroPad, "constant"),
+    "Reflection": (_Pad, "reflect"),
+    "Replication": (_Pad, "replicate"),
+    "Circular": (_Pad, "circular"),
+}
 
 for _family, (_base, _mode) in _FAMILIES.items():
     for _dims in (1, 2, 3):
         _name = f"{_family}Pad{_dims}d"
-        globals()[_name] = type(_name, (_base,), {
-            "dims": _dims, "mode": _mode, "__module__": __name__,
-            "__doc__": f"{_mode} padding of the last {_dims} dimension(s).",
-        })
+        globals()[_name] = type(
+            _name,
+            (_base,),
+            {
+                "dims": _dims,
+                "mode": _mode,
+                "__module__": __name__,
+                "__doc__": f"{_mode} padding of the last {_dims} dimension(s).",
+            },
+        )
         __all__.append(_name)
 
 

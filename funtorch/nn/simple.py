@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from funtorch.nn import functional as F  # noqa: N812
+from funtorch.nn import functional as F
 from funtorch.nn.module import Module
 from funtorch.nn.parameter import Parameter
 from funtorch.ops.creation import full
@@ -16,8 +16,9 @@ from funtorch.ops.creation import full
 REQUIRED = object()
 
 
-def _bind(name: str, fields: dict[str, Any], args: tuple[Any, ...],
-          kwargs: dict[str, Any]) -> dict[str, Any]:
+def _bind(
+    name: str, fields: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> dict[str, Any]:
     if len(args) > len(fields):
         raise TypeError(
             f"{name}.__init__() takes {len(fields) + 1} positional arguments but "
@@ -45,17 +46,24 @@ def _layer(name: str, function: str, shown: str = "", **fields: Any) -> type[Mod
         Module.__init__(self)
         self.__dict__.update(_bind(name, fields, args, kwargs))
 
-    def forward(self: Any, input: Any) -> Any:  # noqa: A002
+    def forward(self: Any, input: Any) -> Any:
         given = {field: getattr(self, field) for field in fields}
         return getattr(F, function)(input, **given)
 
     def extra_repr(self: Any) -> str:
         return ", ".join(_shown(self, field) for field in shown.split() if _is_shown(self, field))
 
-    return type(name, (Module,), {
-        "__init__": __init__, "forward": forward, "extra_repr": extra_repr,
-        "__doc__": f"`nn.functional.{function}` as a layer.", "__module__": "funtorch.nn",
-    })
+    return type(
+        name,
+        (Module,),
+        {
+            "__init__": __init__,
+            "forward": forward,
+            "extra_repr": extra_repr,
+            "__doc__": f"`nn.functional.{function}` as a layer.",
+            "__module__": "funtorch.nn",
+        },
+    )
 
 
 def _is_shown(layer: Any, field: str) -> bool:
@@ -79,8 +87,9 @@ GELU = _layer("GELU", "gelu", approximate="none")
 ELU = _layer("ELU", "elu", "alpha inplace?", alpha=1.0, inplace=False)
 SELU = _layer("SELU", "selu", "inplace?", inplace=False)
 CELU = _layer("CELU", "celu", "alpha inplace?", alpha=1.0, inplace=False)
-LeakyReLU = _layer("LeakyReLU", "leaky_relu", "negative_slope inplace?", negative_slope=0.01,
-                   inplace=False)
+LeakyReLU = _layer(
+    "LeakyReLU", "leaky_relu", "negative_slope inplace?", negative_slope=0.01, inplace=False
+)
 Hardsigmoid = _layer("Hardsigmoid", "hardsigmoid", inplace=False)
 Hardswish = _layer("Hardswish", "hardswish", inplace=False)
 Softplus = _layer("Softplus", "softplus", "beta threshold", beta=1.0, threshold=20.0)
@@ -89,8 +98,14 @@ Hardshrink = _layer("Hardshrink", "hardshrink", "=lambd", lambd=0.5)
 Tanhshrink = _layer("Tanhshrink", "tanhshrink")
 Softsign = _layer("Softsign", "softsign")
 LogSigmoid = _layer("LogSigmoid", "logsigmoid")
-Threshold = _layer("Threshold", "threshold", "threshold value inplace?", threshold=REQUIRED,
-                   value=REQUIRED, inplace=False)
+Threshold = _layer(
+    "Threshold",
+    "threshold",
+    "threshold value inplace?",
+    threshold=REQUIRED,
+    value=REQUIRED,
+    inplace=False,
+)
 GLU = _layer("GLU", "glu", "dim", dim=-1)
 Softmax = _layer("Softmax", "softmax", "dim", dim=None)
 LogSoftmax = _layer("LogSoftmax", "log_softmax", "dim", dim=None)
@@ -113,7 +128,7 @@ class Hardtanh(Module):
             raise AssertionError("max_val must be larger than min_val")
         self.min_val, self.max_val, self.inplace = min_val, max_val, inplace
 
-    def forward(self, input: Any) -> Any:  # noqa: A002
+    def forward(self, input: Any) -> Any:
         return F.hardtanh(input, self.min_val, self.max_val, inplace=self.inplace)
 
     def extra_repr(self) -> str:
@@ -124,7 +139,7 @@ class Hardtanh(Module):
 class Softmax2d(Module):
     """Softmax over the channels of images. [N, C, H, W]"""
 
-    def forward(self, input: Any) -> Any:  # noqa: A002
+    def forward(self, input: Any) -> Any:
         if input.ndim not in (3, 4):
             raise ValueError(f"Softmax2d: expected input to be 3D or 4D, got {input.ndim}D instead")
         return F.softmax(input, -3)
@@ -133,13 +148,14 @@ class Softmax2d(Module):
 class PReLU(Module):
     """x where positive, a learned multiple elsewhere."""
 
-    def __init__(self, num_parameters: int = 1, init: float = 0.25, device: Any = None,
-                 dtype: Any = None) -> None:
+    def __init__(
+        self, num_parameters: int = 1, init: float = 0.25, device: Any = None, dtype: Any = None
+    ) -> None:
         super().__init__()
         self.num_parameters, self.init = num_parameters, init
         self.weight = Parameter(full((num_parameters,), init, device=device, dtype=dtype))
 
-    def forward(self, input: Any) -> Any:  # noqa: A002
+    def forward(self, input: Any) -> Any:
         return F.prelu(input, self.weight)
 
     def extra_repr(self) -> str:
@@ -149,30 +165,52 @@ class PReLU(Module):
 class _MaxPool(Module):
     rank: int
 
-    def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
-                 return_indices: bool = False, ceil_mode: bool = False) -> None:
+    def __init__(
+        self,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        dilation: Any = 1,
+        return_indices: bool = False,
+        ceil_mode: bool = False,
+    ) -> None:
         super().__init__()
         self.kernel_size = kernel_size
         self.stride = kernel_size if stride is None else stride
         self.padding, self.dilation = padding, dilation
         self.return_indices, self.ceil_mode = return_indices, ceil_mode
 
-    def forward(self, input: Any) -> Any:  # noqa: A002
+    def forward(self, input: Any) -> Any:
         pool = getattr(F, f"max_pool{self.rank}d")
-        return pool(input, self.kernel_size, self.stride, self.padding, self.dilation,
-                    ceil_mode=self.ceil_mode, return_indices=self.return_indices)
+        return pool(
+            input,
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            self.dilation,
+            ceil_mode=self.ceil_mode,
+            return_indices=self.return_indices,
+        )
 
     def extra_repr(self) -> str:
-        return (f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, "
-                f"dilation={self.dilation}, ceil_mode={self.ceil_mode}")
+        return (
+            f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, "
+            f"dilation={self.dilation}, ceil_mode={self.ceil_mode}"
+        )
 
 
 class _AvgPool(Module):
     rank: int
 
-    def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0,
-                 ceil_mode: bool = False, count_include_pad: bool = True,
-                 divisor_override: int | None = None) -> None:
+    def __init__(
+        self,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
+    ) -> None:
         super().__init__()
         one = self.rank == 1
         self.kernel_size = (kernel_size,) if one and isinstance(kernel_size, int) else kernel_size
@@ -182,11 +220,17 @@ class _AvgPool(Module):
         self.ceil_mode, self.count_include_pad = ceil_mode, count_include_pad
         self.divisor_override = divisor_override
 
-    def forward(self, input: Any) -> Any:  # noqa: A002
+    def forward(self, input: Any) -> Any:
         more = {} if self.rank == 1 else {"divisor_override": self.divisor_override}
         return getattr(F, f"avg_pool{self.rank}d")(
-            input, self.kernel_size, self.stride, self.padding, self.ceil_mode,
-            self.count_include_pad, **more)
+            input,
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            self.ceil_mode,
+            self.count_include_pad,
+            **more,
+        )
 
     def extra_repr(self) -> str:
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
@@ -199,7 +243,7 @@ class _AdaptivePool(Module):
         super().__init__()
         self.output_size, self.return_indices = output_size, return_indices
 
-    def forward(self, input: Any) -> Any:  # noqa: A002
+    def forward(self, input: Any) -> Any:
         more = (self.return_indices,) if "max" in self.function else ()
         return getattr(F, self.function)(input, self.output_size, *more)
 
@@ -208,10 +252,16 @@ class _AdaptivePool(Module):
 
 
 def _ranked(base: type[Module], name: str, rank: int, **fields: Any) -> type[Module]:
-    return type(f"{name}{rank}d", (base,), {
-        "rank": rank, "__module__": "funtorch.nn", "__doc__": f"{name} over {rank} dimensions.",
-        **fields,
-    })
+    return type(
+        f"{name}{rank}d",
+        (base,),
+        {
+            "rank": rank,
+            "__module__": "funtorch.nn",
+            "__doc__": f"{name} over {rank} dimensions.",
+            **fields,
+        },
+    )
 
 
 MaxPool1d, MaxPool2d, MaxPool3d = (_ranked(_MaxPool, "MaxPool", n) for n in (1, 2, 3))

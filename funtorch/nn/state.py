@@ -21,8 +21,10 @@ class IncompatibleKeys(NamedTuple):
     def __repr__(self) -> str:
         if not self.missing_keys and not self.unexpected_keys:
             return "<All keys matched successfully>"
-        return f"_IncompatibleKeys(missing_keys={self.missing_keys}, " \
-               f"unexpected_keys={self.unexpected_keys})"
+        return (
+            f"_IncompatibleKeys(missing_keys={self.missing_keys}, "
+            f"unexpected_keys={self.unexpected_keys})"
+        )
 
     __str__ = __repr__
 
@@ -51,8 +53,9 @@ class StateMixin:
             "Reached a code path in Module.set_extra_state() that should never be called."
         )
 
-    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str,
-                            keep_vars: bool) -> None:
+    def _save_to_state_dict(
+        self, destination: dict[str, Any], prefix: str, keep_vars: bool
+    ) -> None:
         for name, parameter in self._parameters.items():
             if parameter is not None:
                 destination[prefix + name] = parameter if keep_vars else parameter.detach()
@@ -62,8 +65,9 @@ class StateMixin:
         if type(self).get_extra_state is not StateMixin.get_extra_state:
             destination[prefix + EXTRA] = self.get_extra_state()
 
-    def state_dict(self, *args: Any, destination: Any = None, prefix: str = "",
-                   keep_vars: bool = False) -> Any:
+    def state_dict(
+        self, *args: Any, destination: Any = None, prefix: str = "", keep_vars: bool = False
+    ) -> Any:
         """All parameters and persistent buffers by dotted name; the tensors share memory."""
         for name, value in zip(("destination", "prefix", "keep_vars"), args, strict=False):
             if name == "destination":
@@ -83,8 +87,9 @@ class StateMixin:
         self._save_to_state_dict(destination, prefix, keep_vars)
         for name, module in self._modules.items():
             if module is not None:
-                module.state_dict(destination=destination, prefix=f"{prefix}{name}.",
-                                  keep_vars=keep_vars)
+                module.state_dict(
+                    destination=destination, prefix=f"{prefix}{name}.", keep_vars=keep_vars
+                )
         for hook in list(self._state_dict_hooks.values()):  # type: ignore[attr-defined]
             replaced = hook(self, destination, prefix, local)
             if replaced is not None:
@@ -103,13 +108,15 @@ class StateMixin:
 
     def register_load_state_dict_pre_hook(self, hook: Callable[..., Any]) -> Handle:
         """`hook(module, state_dict, prefix, ...)` before loading."""
+
         def bound(*args: Any) -> Any:
             return hook(self, *args)
 
         return Handle(self._load_state_dict_pre_hooks, bound)  # type: ignore[attr-defined]
 
-    def _register_load_state_dict_pre_hook(self, hook: Callable[..., Any],
-                                           with_module: bool = False) -> Handle:
+    def _register_load_state_dict_pre_hook(
+        self, hook: Callable[..., Any], with_module: bool = False
+    ) -> Handle:
         if with_module:
             return self.register_load_state_dict_pre_hook(hook)
         return Handle(self._load_state_dict_pre_hooks, hook)  # type: ignore[attr-defined]
@@ -119,18 +126,34 @@ class StateMixin:
         return Handle(self._load_state_dict_post_hooks, hook)  # type: ignore[attr-defined]
 
     def _load_from_state_dict(
-        self, state_dict: Any, prefix: str, local_metadata: Any, strict: bool,
-        missing_keys: list[str], unexpected_keys: list[str], error_msgs: list[str],
+        self,
+        state_dict: Any,
+        prefix: str,
+        local_metadata: Any,
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
     ) -> None:
         for hook in list(self._load_state_dict_pre_hooks.values()):  # type: ignore[attr-defined]
-            hook(state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys,
-                 error_msgs)
+            hook(
+                state_dict,
+                prefix,
+                local_metadata,
+                strict,
+                missing_keys,
+                unexpected_keys,
+                error_msgs,
+            )
         assign = local_metadata.get("assign_to_params_buffers", False)
         own: dict[str, Any] = {k: v for k, v in self._parameters.items() if v is not None}
-        own.update({
-            k: v for k, v in self._buffers.items()
-            if v is not None and k not in self._non_persistent_buffers_set
-        })
+        own.update(
+            {
+                k: v
+                for k, v in self._buffers.items()
+                if v is not None and k not in self._non_persistent_buffers_set
+            }
+        )
         for name, tensor in own.items():
             key = prefix + name
             if key not in state_dict:
@@ -142,8 +165,9 @@ class StateMixin:
         if strict:
             self._find_unexpected(state_dict, prefix, own, unexpected_keys)
 
-    def _load_one(self, name: str, tensor: Tensor, key: str, given: Any, assign: bool,
-                  error_msgs: list[str]) -> None:
+    def _load_one(
+        self, name: str, tensor: Tensor, key: str, given: Any, assign: bool, error_msgs: list[str]
+    ) -> None:
         if not isinstance(given, Tensor):
             error_msgs.append(
                 f'While copying the parameter named "{key}", expected torch.Tensor or Tensor-like '
@@ -162,14 +186,18 @@ class StateMixin:
             with no_grad():
                 tensor.copy_(given)
         elif name in self._parameters:
-            kept = given if isinstance(given, Parameter) else Parameter(
-                given, requires_grad=tensor.requires_grad)
+            kept = (
+                given
+                if isinstance(given, Parameter)
+                else Parameter(given, requires_grad=tensor.requires_grad)
+            )
             self._parameters[name] = kept
         else:
             self._buffers[name] = given
 
-    def _load_extra(self, state_dict: Any, prefix: str, strict: bool, missing: list[str],
-                    unexpected: list[str]) -> None:
+    def _load_extra(
+        self, state_dict: Any, prefix: str, strict: bool, missing: list[str], unexpected: list[str]
+    ) -> None:
         key = prefix + EXTRA
         if type(self).set_extra_state is not StateMixin.set_extra_state:
             if key in state_dict:
@@ -179,16 +207,18 @@ class StateMixin:
         elif strict and key in state_dict:
             unexpected.append(key)
 
-    def _find_unexpected(self, state_dict: Any, prefix: str, own: dict[str, Any],
-                         unexpected: list[str]) -> None:
+    def _find_unexpected(
+        self, state_dict: Any, prefix: str, own: dict[str, Any], unexpected: list[str]
+    ) -> None:
         for key in state_dict:
             if key.startswith(prefix) and key != prefix + EXTRA:
                 first, _, rest = key[len(prefix) :].partition(".")
                 if (rest and first not in self._modules) or (not rest and first not in own):
                     unexpected.append(key)
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True,
-                        assign: bool = False) -> IncompatibleKeys:
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> IncompatibleKeys:
         """Copy (or with assign: take over) tensors by name. Raises RuntimeError on mismatches."""
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"Expected state_dict to be dict-like, got {type(state_dict)}.")
@@ -216,11 +246,17 @@ class StateMixin:
         load(self, state_dict, "")
         if strict:
             if unexpected:
-                errors.insert(0, "Unexpected key(s) in state_dict: "
-                              + ", ".join(f'"{k}"' for k in unexpected) + ". ")
+                errors.insert(
+                    0,
+                    "Unexpected key(s) in state_dict: "
+                    + ", ".join(f'"{k}"' for k in unexpected)
+                    + ". ",
+                )
             if missing:
-                errors.insert(0, "Missing key(s) in state_dict: "
-                              + ", ".join(f'"{k}"' for k in missing) + ". ")
+                errors.insert(
+                    0,
+                    "Missing key(s) in state_dict: " + ", ".join(f'"{k}"' for k in missing) + ". ",
+                )
         if errors:
             raise RuntimeError(
                 f"Error(s) in loading state_dict for {type(self).__name__}:\n\t"

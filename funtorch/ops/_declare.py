@@ -36,8 +36,14 @@ FORMS = ("function", "method", "inplace", "functional", "special", "linalg", "ff
 class Declaration:
     """Everything that was said about one op or composite."""
 
-    def __init__(self, name: str, facade: Callable[..., Any], forms: set[str],
-                 aliases: tuple[str, ...], composite: bool) -> None:
+    def __init__(
+        self,
+        name: str,
+        facade: Callable[..., Any],
+        forms: set[str],
+        aliases: tuple[str, ...],
+        composite: bool,
+    ) -> None:
         self.name = name
         self.facade = facade
         self.forms = forms
@@ -202,7 +208,7 @@ def _result_type(name: str, fields: str | None) -> Any:
 @functools.cache
 def return_type(name: str, fields: str) -> Any:
     """The named tuple class that an op with several outputs returns (`torch.return_types`)."""
-    made: Any = collections.namedtuple(name, fields.split())  # noqa: PYI024
+    made: Any = collections.namedtuple(name, fields.split())
     made.__module__ = "torch.return_types"
     made.__repr__ = _repr_of_fields
     return made

@@ -27,11 +27,21 @@ Draw = Callable[[Engine, int], "np.ndarray[Any, Any]"]
 """(engine, how many) -> the numbers, in the order in which memory is filled."""
 
 KINDS = {
-    "bool": "Bool", "uint8": "Byte", "int8": "Char", "int16": "Short", "int32": "Int",
-    "int64": "Long", "float16": "Half", "bfloat16": "BFloat16", "float32": "Float",
-    "float64": "Double", "complex64": "ComplexFloat", "complex128": "ComplexDouble",
+    "bool": "Bool",
+    "uint8": "Byte",
+    "int8": "Char",
+    "int16": "Short",
+    "int32": "Int",
+    "int64": "Long",
+    "float16": "Half",
+    "bfloat16": "BFloat16",
+    "float32": "Float",
+    "float64": "Double",
+    "complex64": "ComplexFloat",
+    "complex128": "ComplexDouble",
 }
 """What PyTorch's messages call a dtype."""
+
 
 def stream_of(place: Any, generator: Generator | None) -> Any:
     """The stream that draws on a place. Raises RuntimeError for a generator of another device."""
@@ -94,7 +104,9 @@ def in_memory_order(
 
 
 def fill(
-    self: Tensor, generator: Generator | None, draw: Draw,
+    self: Tensor,
+    generator: Generator | None,
+    draw: Draw,
     in_program: Callable[[Tensor, tuple[int, ...]], Tensor],
 ) -> Tensor:
     """Overwrite a tensor with random numbers of its own dtype."""

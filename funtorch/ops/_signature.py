@@ -76,8 +76,11 @@ class Signature:
                 args = (*args[:at], tuple(args[at:]))
             elif self.parameters[at].annotation == "Size":
                 args = (*args[:at], (args[at],), *args[at + 1 :])
-        elif at >= 0 and len(args) == at and self.parameters[at].name not in kwargs and (
-            self.parameters[at].required
+        elif (
+            at >= 0
+            and len(args) == at
+            and self.parameters[at].name not in kwargs
+            and (self.parameters[at].required)
         ):
             args = (*args, ())
         if len(args) > len(self.positional):
@@ -123,9 +126,7 @@ class Signature:
 
     # Splitting ----------------------------------------------------------------------------------
 
-    def split(
-        self, bound: Sequence[Any]
-    ) -> tuple[tuple[Any, ...], list[Tensor], list[Any]]:
+    def split(self, bound: Sequence[Any]) -> tuple[tuple[Any, ...], list[Tensor], list[Any]]:
         """(statics, tensors, numbers): the same call in the terms of the recorder."""
         statics: list[Any] = []
         tensors: list[Tensor] = []
@@ -139,7 +140,7 @@ class Signature:
                 statics.append(_hashable(value))
             elif value is None and (parameter.nullable or kind == DTYPE):
                 statics.append(None)
-            elif kind == TENSOR_OR_NUMBER or kind == NUMBER:
+            elif kind in (TENSOR_OR_NUMBER, NUMBER):
                 numbers.append(self._number(parameter, value))
                 statics.append(S)
             elif kind == TENSORS:
@@ -164,8 +165,13 @@ class Signature:
         return self._not_a_tensor(parameter, value)
 
     def _not_a_tensor(self, parameter: Parameter, value: Any) -> Any:
-        wanted = {TENSOR: "Tensor", OPT_TENSOR: "Tensor", TENSOR_OR_NUMBER: "Tensor or Number",
-                  NUMBER: "Number", TENSORS: "tuple of Tensors"}[parameter.kind]
+        wanted = {
+            TENSOR: "Tensor",
+            OPT_TENSOR: "Tensor",
+            TENSOR_OR_NUMBER: "Tensor or Number",
+            NUMBER: "Number",
+            TENSORS: "tuple of Tensors",
+        }[parameter.kind]
         position = self.index[parameter.name] + 1
         raise TypeError(
             f"{self.name}(): argument '{_shown(parameter.name)}' (position {position}) must be "
@@ -271,8 +277,12 @@ def _numpy_dtype(op: str, name: str, value: Any) -> Any:
     if isinstance(value, dtypes.dtype):
         return value.numpy
     if value in (bool, int, float, complex):
-        return {bool: dtypes.bool_, int: dtypes.int64, float: dtypes.get_default_dtype(),
-                complex: dtypes.get_default_dtype().to_complex()}[value].numpy
+        return {
+            bool: dtypes.bool_,
+            int: dtypes.int64,
+            float: dtypes.get_default_dtype(),
+            complex: dtypes.get_default_dtype().to_complex(),
+        }[value].numpy
     raise TypeError(f"{op}(): argument '{name}' must be torch.dtype, not {type(value).__name__}")
 
 

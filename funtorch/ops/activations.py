@@ -17,7 +17,7 @@ Dtype = Any
 def _with_inplace(facade: Any, *names: str) -> Any:
     """The nn.functional form of an op, which takes `inplace=`."""
 
-    def functional(input: Any, *args: Any, inplace: bool = False, **kwargs: Any) -> Any:  # noqa: A002
+    def functional(input: Any, *args: Any, inplace: bool = False, **kwargs: Any) -> Any:
         if args and isinstance(args[-1], bool) and len(args) > len(names):
             *args, inplace = args  # type: ignore[assignment]
         if inplace:
@@ -33,15 +33,17 @@ def _with_inplace(facade: Any, *names: str) -> Any:
 def _declare_functional(name: str, facade: Any, *names: str) -> None:
     """Bind nn.functional.<name> with `inplace=`, and nn.functional.<name>_."""
     functional = _with_inplace(facade, *names)
-    composite("functional", name=f"_functional_{name}", function=False,
-              aliases=(f"functional.{name}",))(functional)
+    composite(
+        "functional", name=f"_functional_{name}", function=False, aliases=(f"functional.{name}",)
+    )(functional)
 
-    def changed(input: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: A002
+    def changed(input: Any, *args: Any, **kwargs: Any) -> Any:
         return functional(input, *args, inplace=True, **kwargs)
 
     changed.__doc__ = f"`{name}` in place."
-    composite("functional", name=f"_functional_{name}_", function=False,
-              aliases=(f"functional.{name}_",))(changed)
+    composite(
+        "functional", name=f"_functional_{name}_", function=False, aliases=(f"functional.{name}_",)
+    )(changed)
 
 
 @jax.custom_jvp
@@ -81,8 +83,14 @@ def relu6(self: Any) -> Any:
     return _hardtanh(self, 0.0, 6.0)
 
 
-@op("method", "inplace", promote="float", layout="pointwise", saves=("result",),
-    aliases=("special.expit",))
+@op(
+    "method",
+    "inplace",
+    promote="float",
+    layout="pointwise",
+    saves=("result",),
+    aliases=("special.expit",),
+)
 def sigmoid(self: Array) -> Array:
     """1 / (1 + exp(-x)). [...] -> [...]"""
     return lax.logistic(self)
@@ -155,7 +163,8 @@ def _hardsigmoid(self: Array) -> Array:
 @op(function=False, layout="pointwise", grad_name="HardswishBackward0")
 def _hardswish(self: Array) -> Array:
     return jnp.where(self <= -3, 0, jnp.where(self >= 3, self, self * (self + 3) / 6)).astype(
-        self.dtype)
+        self.dtype
+    )
 
 
 @op("functional", function=False, layout="pointwise")
@@ -201,8 +210,7 @@ def _threshold(self: Array, threshold: Scalar, value: Scalar) -> Array:
 @op("method", "functional")
 def prelu(self: Array, weight: Array) -> Array:
     """x where positive, weight * x elsewhere; one weight, or one per channel. [N, C, ...]"""
-    if weight.ndim > 1 or (weight.size != 1 and self.ndim >= 2 and (
-            weight.size != self.shape[1])):
+    if weight.ndim > 1 or (weight.size != 1 and self.ndim >= 2 and (weight.size != self.shape[1])):
         raise RuntimeError(
             f"Mismatch of parameter numbers and input channel size. Found parameter numbers = "
             f"{weight.size} and channel size = {self.shape[1] if self.ndim > 1 else 1}."
@@ -228,10 +236,17 @@ def glu(self: Array, dim: int = -1) -> Array:
 
 
 for _name, _facade, _names in (
-    ("relu", relu, ()), ("relu6", relu6, ()), ("hardtanh", hardtanh, ("min_val", "max_val")),
-    ("silu", _silu, ()), ("mish", _mish, ()), ("leaky_relu", _leaky_relu, ("negative_slope",)),
-    ("elu", _elu, ("alpha",)), ("selu", _selu, ()), ("celu", _celu, ("alpha",)),
-    ("hardsigmoid", _hardsigmoid, ()), ("hardswish", _hardswish, ()),
+    ("relu", relu, ()),
+    ("relu6", relu6, ()),
+    ("hardtanh", hardtanh, ("min_val", "max_val")),
+    ("silu", _silu, ()),
+    ("mish", _mish, ()),
+    ("leaky_relu", _leaky_relu, ("negative_slope",)),
+    ("elu", _elu, ("alpha",)),
+    ("selu", _selu, ()),
+    ("celu", _celu, ("alpha",)),
+    ("hardsigmoid", _hardsigmoid, ()),
+    ("hardswish", _hardswish, ()),
     ("threshold", _threshold, ("threshold", "value")),
 ):
     _declare_functional(_name, _facade, *_names)
@@ -255,10 +270,12 @@ def threshold(self: Any, threshold: float, value: float) -> Any:
     return _threshold(self, threshold, value)
 
 
-composite(name="_functional_sigmoid", function=False,
-          aliases=("functional.sigmoid",))(lambda input: sigmoid(input))  # noqa: A006
-composite(name="_functional_tanh", function=False,
-          aliases=("functional.tanh",))(lambda input: tanh(input))  # noqa: A006
+composite(name="_functional_sigmoid", function=False, aliases=("functional.sigmoid",))(
+    lambda input: sigmoid(input)
+)
+composite(name="_functional_tanh", function=False, aliases=("functional.tanh",))(
+    lambda input: tanh(input)
+)
 
 
 @op(function=False, saves=("result",), grad_name="SoftmaxBackward0")

@@ -19,13 +19,19 @@ from funtorch.tensor import Tensor, dtype_of, from_host, size_of
 def _comparison(name: str, lower: Callable[[Any, Any], Any], meaning: str, *aliases: str) -> Any:
     def body(self: Array, other: Array | Scalar) -> Array:
         if jnp.iscomplexobj(self) and name not in ("eq", "ne"):
-            raise RuntimeError(f'"{name}_cpu" not implemented for \'ComplexFloat\'')
+            raise RuntimeError(f"\"{name}_cpu\" not implemented for 'ComplexFloat'")
         return lower(self, other)
 
     body.__name__ = name
     body.__doc__ = f"{meaning} self, other: [...] -> [...] bool"
-    return op("method", "inplace", promote="arith", differentiable=False, aliases=aliases,
-              layout="pointwise")(body)
+    return op(
+        "method",
+        "inplace",
+        promote="arith",
+        differentiable=False,
+        aliases=aliases,
+        layout="pointwise",
+    )(body)
 
 
 eq = _comparison("eq", jnp.equal, "Equal?")
@@ -37,8 +43,9 @@ ge = _comparison("ge", jnp.greater_equal, "Greater or equal?", "greater_equal")
 
 
 @op("method", differentiable=False, layout="pointwise")
-def isclose(self: Array, other: Array, rtol: float = 1e-05, atol: float = 1e-08,
-            equal_nan: bool = False) -> Array:
+def isclose(
+    self: Array, other: Array, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
+) -> Array:
     """|self - other| <= atol + rtol * |other|? [...], [...] -> [...] bool"""
     if self.dtype != other.dtype:
         raise RuntimeError(f"{self.dtype} did not match {other.dtype}")
@@ -50,8 +57,9 @@ def isclose(self: Array, other: Array, rtol: float = 1e-05, atol: float = 1e-08,
 
 
 @composite("method")
-def allclose(self: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08,
-             equal_nan: bool = False) -> bool:
+def allclose(
+    self: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
+) -> bool:
     """Are all elements close? Waits for the answer."""
     return bool(isclose(self, other, rtol, atol, equal_nan).all())
 
@@ -73,13 +81,16 @@ def _isin(self: Array, elements: Array, invert: bool) -> Array:
 
 
 @composite()
-def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False,
-         invert: bool = False) -> Tensor:
+def isin(
+    elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False
+) -> Tensor:
     """Which elements occur in `test_elements`? [...] -> [...] bool"""
     known = elements if isinstance(elements, Tensor) else test_elements
     where = device_of(known._value.aval.place)
-    pair = [t if isinstance(t, Tensor) else from_host(np.asarray(t), device=where)
-            for t in (elements, test_elements)]
+    pair = [
+        t if isinstance(t, Tensor) else from_host(np.asarray(t), device=where)
+        for t in (elements, test_elements)
+    ]
     return _isin(*pair, invert)
 
 
@@ -107,8 +118,9 @@ def _sort(self: Array, dim: int, descending: bool) -> tuple[Array, Array]:
 
 
 @composite("method")
-def sort(self: Tensor, dim: int = -1, descending: bool = False, *,
-         stable: bool | None = None) -> Any:
+def sort(
+    self: Tensor, dim: int = -1, descending: bool = False, *, stable: bool | None = None
+) -> Any:
     """Sorted along a dimension, with the indices; always stable. [...] -> ([...], [...])"""
     if dtype_of(self).is_complex:
         raise RuntimeError("Sort currently does not support complex dtypes on CPU")
@@ -116,8 +128,9 @@ def sort(self: Tensor, dim: int = -1, descending: bool = False, *,
 
 
 @composite("method")
-def argsort(self: Tensor, dim: int = -1, descending: bool = False, *,
-            stable: bool = False) -> Tensor:
+def argsort(
+    self: Tensor, dim: int = -1, descending: bool = False, *, stable: bool = False
+) -> Tensor:
     """The indices that sort along a dimension. [...] -> [...]"""
     return _sort(self, dim, descending)[1]
 
@@ -129,8 +142,9 @@ def msort(self: Tensor) -> Tensor:
 
 
 @op("method", returns="values indices")
-def topk(self: Array, k: int, dim: int = -1, largest: bool = True,
-         sorted: bool = True) -> tuple[Array, Array]:  # noqa: A002
+def topk(
+    self: Array, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
+) -> tuple[Array, Array]:
     """The k largest (or smallest) along a dimension, with indices. [..., n] -> [..., k]"""
     if not self.ndim:
         return self, jnp.zeros((), jnp.int64)
@@ -148,8 +162,7 @@ def kthvalue(self: Array, k: int, dim: int = -1, keepdim: bool = False) -> tuple
         return self, jnp.zeros((), jnp.int64)
     d = wrap_dim(dim, self.ndim)
     if not 1 <= k <= self.shape[d]:
-        raise RuntimeError("kthvalue(): selected number k out of range for dimension "
-                           f"{d}")
+        raise RuntimeError(f"kthvalue(): selected number k out of range for dimension {d}")
     order = _order(lax.stop_gradient(self), d, False)
     index = lax.slice_in_dim(order, k - 1, k, axis=d)
     values = jnp.take_along_axis(self, index, d)
@@ -159,9 +172,15 @@ def kthvalue(self: Array, k: int, dim: int = -1, keepdim: bool = False) -> tuple
 
 
 @op(differentiable=False)
-def searchsorted(sorted_sequence: Array, self: Array | Scalar, *, out_int32: bool = False,
-                 right: bool = False, side: str | None = None,
-                 sorter: Array | None = None) -> Array:
+def searchsorted(
+    sorted_sequence: Array,
+    self: Array | Scalar,
+    *,
+    out_int32: bool = False,
+    right: bool = False,
+    side: str | None = None,
+    sorter: Array | None = None,
+) -> Array:
     """Where elements would go into sorted rows. [..., n], [..., m] -> [..., m]"""
     if side not in (None, "left", "right"):
         raise RuntimeError(
@@ -191,8 +210,9 @@ def searchsorted(sorted_sequence: Array, self: Array | Scalar, *, out_int32: boo
 
 
 @composite()
-def bucketize(input: Any, boundaries: Tensor, *, out_int32: bool = False,  # noqa: A002
-              right: bool = False) -> Tensor:
+def bucketize(
+    input: Any, boundaries: Tensor, *, out_int32: bool = False, right: bool = False
+) -> Tensor:
     """The index of the bucket between boundaries that each element falls into."""
     if len(size_of(boundaries)) != 1:
         raise RuntimeError(
@@ -210,8 +230,13 @@ def _host(self: Tensor, array: Any) -> Tensor:
 
 
 @composite("method")
-def unique(self: Tensor, sorted: bool = True, return_inverse: bool = False,  # noqa: A002
-           return_counts: bool = False, dim: int | None = None) -> Any:
+def unique(
+    self: Tensor,
+    sorted: bool = True,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+    dim: int | None = None,
+) -> Any:
     """The distinct elements (or slices along `dim`), sorted. A barrier."""
     array = to_host(self)
     if dim is not None:
@@ -230,8 +255,9 @@ def unique(self: Tensor, sorted: bool = True, return_inverse: bool = False,  # n
 
 
 @composite("method")
-def unique_consecutive(self: Tensor, return_inverse: bool = False, return_counts: bool = False,
-                       dim: int | None = None) -> Any:
+def unique_consecutive(
+    self: Tensor, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
+) -> Any:
     """Runs of equal elements (or slices) reduced to one. A barrier."""
     array = to_host(self)
     flat = array.reshape(-1) if dim is None else np.moveaxis(array, dim, 0)
@@ -263,13 +289,12 @@ def bincount(self: Tensor, weights: Tensor | None = None, minlength: int = 0) ->
         raise RuntimeError("minlength should be >= 0")
     given = None if weights is None else to_host(weights)
     counts = np.bincount(to_host(self), given, minlength)
-    kind = np.int64 if given is None else (
-        given.dtype if given.dtype == np.float32 else np.float64)
+    kind = np.int64 if given is None else (given.dtype if given.dtype == np.float32 else np.float64)
     return _host(self, counts.astype(kind))
 
 
 @composite("method")
-def histc(self: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Tensor:  # noqa: A002
+def histc(self: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Tensor:
     """A histogram of `bins` equal bins. A barrier. -> [bins]"""
     if bins <= 0:
         raise RuntimeError("bins must be > 0")

@@ -105,23 +105,47 @@ def zeros_at(shape: tuple[int, ...], dtype: dtypes.dtype, place: Any) -> Tensor:
 
 
 @composite()
-def zeros(*size: Any, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
-          pin_memory: bool = False, requires_grad: bool = False, names: Any = None) -> Tensor:
+def zeros(
+    *size: Any,
+    out: Any = None,
+    dtype: Any = None,
+    layout: Any = None,
+    device: Any = None,
+    pin_memory: bool = False,
+    requires_grad: bool = False,
+    names: Any = None,
+) -> Tensor:
     """Zeros. -> [size]"""
     return finish(_filled(shape_from(size), 0, dtype, device), requires_grad, out)
 
 
 @composite()
-def ones(*size: Any, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
-         pin_memory: bool = False, requires_grad: bool = False, names: Any = None) -> Tensor:
+def ones(
+    *size: Any,
+    out: Any = None,
+    dtype: Any = None,
+    layout: Any = None,
+    device: Any = None,
+    pin_memory: bool = False,
+    requires_grad: bool = False,
+    names: Any = None,
+) -> Tensor:
     """Ones. -> [size]"""
     return finish(_filled(shape_from(size), 1, dtype, device), requires_grad, out)
 
 
 @composite()
-def empty(*size: Any, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
-          pin_memory: bool = False, requires_grad: bool = False, memory_format: Any = None,
-          names: Any = None) -> Tensor:
+def empty(
+    *size: Any,
+    out: Any = None,
+    dtype: Any = None,
+    layout: Any = None,
+    device: Any = None,
+    pin_memory: bool = False,
+    requires_grad: bool = False,
+    memory_format: Any = None,
+    names: Any = None,
+) -> Tensor:
     """A tensor whose contents nobody may rely on (here: zeros). -> [size]"""
     made = _filled(shape_from(size), 0, dtype, device)
     if memory_format is not None:
@@ -130,9 +154,18 @@ def empty(*size: Any, out: Any = None, dtype: Any = None, layout: Any = None, de
 
 
 @composite()
-def full(size: Any, fill_value: Any, *, out: Any = None, dtype: Any = None, layout: Any = None,
-         device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
-         names: Any = None) -> Tensor:
+def full(
+    size: Any,
+    fill_value: Any,
+    *,
+    out: Any = None,
+    dtype: Any = None,
+    layout: Any = None,
+    device: Any = None,
+    pin_memory: bool = False,
+    requires_grad: bool = False,
+    names: Any = None,
+) -> Tensor:
     """One value everywhere. -> [size]"""
     value = fill_value.item() if isinstance(fill_value, Tensor) else fill_value
     if dtype is None:
@@ -145,9 +178,16 @@ def _number(value: Any) -> Any:
 
 
 @composite()
-def empty_strided(size: Any, stride: Any, *, dtype: Any = None, layout: Any = None,
-                  device: Any = None, requires_grad: bool = False,
-                  pin_memory: bool = False) -> Tensor:
+def empty_strided(
+    size: Any,
+    stride: Any,
+    *,
+    dtype: Any = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
+) -> Tensor:
     """A tensor with these strides whose contents nobody may rely on. -> [size]"""
     shape, strides = shape_from((size,)), shape_from((stride,))
     reach = 1 + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
@@ -156,9 +196,16 @@ def empty_strided(size: Any, stride: Any, *, dtype: Any = None, layout: Any = No
 
 
 def _like(name: str, value: Any) -> Any:
-    def function(self: Tensor, *, dtype: Any = None, layout: Any = None, device: Any = None,
-                 pin_memory: bool = False, requires_grad: bool = False,
-                 memory_format: Any = None) -> Tensor:
+    def function(
+        self: Tensor,
+        *,
+        dtype: Any = None,
+        layout: Any = None,
+        device: Any = None,
+        pin_memory: bool = False,
+        requires_grad: bool = False,
+        memory_format: Any = None,
+    ) -> Tensor:
         made = _like_filled(self, value, dtype, device, memory_format)
         return finish(made, requires_grad)
 
@@ -167,7 +214,7 @@ def _like(name: str, value: Any) -> Any:
     return composite()(function)
 
 
-def _like_filled(self: Tensor, value: Any, dtype: Any, device: Any, format: Any) -> Tensor:  # noqa: A002
+def _like_filled(self: Tensor, value: Any, dtype: Any, device: Any, format: Any) -> Tensor:
     kind = dtype_of(self) if dtype is None else dtype
     made = _filled(size_of(self), value, kind, self.device if device is None else device)
     made._stride = made._storage.layout = strides_for(format, self)
@@ -180,17 +227,32 @@ empty_like = _like("empty_like", 0)
 
 
 @composite()
-def full_like(self: Tensor, fill_value: Any, *, dtype: Any = None, layout: Any = None,
-              device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
-              memory_format: Any = None) -> Tensor:
+def full_like(
+    self: Tensor,
+    fill_value: Any,
+    *,
+    dtype: Any = None,
+    layout: Any = None,
+    device: Any = None,
+    pin_memory: bool = False,
+    requires_grad: bool = False,
+    memory_format: Any = None,
+) -> Tensor:
     """One value in the shape of another tensor. [...] -> [...]"""
     value = fill_value.item() if isinstance(fill_value, Tensor) else _number(fill_value)
     return finish(_like_filled(self, value, dtype, device, memory_format), requires_grad)
 
 
 def _new(name: str, value: Any) -> Any:
-    def method(self: Tensor, *size: Any, dtype: Any = None, device: Any = None, layout: Any = None,
-               pin_memory: bool = False, requires_grad: bool = False) -> Tensor:
+    def method(
+        self: Tensor,
+        *size: Any,
+        dtype: Any = None,
+        device: Any = None,
+        layout: Any = None,
+        pin_memory: bool = False,
+        requires_grad: bool = False,
+    ) -> Tensor:
         kind = dtype_of(self) if dtype is None else dtype
         where = self.device if device is None else device
         shape = shape_from(size)
@@ -206,8 +268,17 @@ for _name, _value in (("new_zeros", 0), ("new_ones", 1), ("new_empty", 0)):
 
 
 @composite("method", function=False)
-def new_full(self: Tensor, size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None,
-             layout: Any = None, pin_memory: bool = False, requires_grad: bool = False) -> Tensor:
+def new_full(
+    self: Tensor,
+    size: Any,
+    fill_value: Any,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    layout: Any = None,
+    pin_memory: bool = False,
+    requires_grad: bool = False,
+) -> Tensor:
     """One value, of this dtype and device. -> [size]"""
     kind = dtype_of(self) if dtype is None else dtype
     where = self.device if device is None else device
@@ -216,9 +287,17 @@ def new_full(self: Tensor, size: Any, fill_value: Any, *, dtype: Any = None, dev
 
 
 @composite("method", function=False)
-def new_empty_strided(self: Tensor, size: Any, stride: Any, *, dtype: Any = None,
-                      device: Any = None, layout: Any = None, pin_memory: bool = False,
-                      requires_grad: bool = False) -> Tensor:
+def new_empty_strided(
+    self: Tensor,
+    size: Any,
+    stride: Any,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    layout: Any = None,
+    pin_memory: bool = False,
+    requires_grad: bool = False,
+) -> Tensor:
     """Uninitialised with these strides, of this dtype and device. -> [size]"""
     kind = dtype_of(self) if dtype is None else dtype
     where = self.device if device is None else device
@@ -226,8 +305,9 @@ def new_empty_strided(self: Tensor, size: Any, stride: Any, *, dtype: Any = None
 
 
 @composite("method", function=False)
-def new_tensor(self: Tensor, data: Any, *, dtype: Any = None, device: Any = None,
-               requires_grad: bool = False) -> Tensor:
+def new_tensor(
+    self: Tensor, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """`tensor(data)` of this dtype and device."""
     kind = dtype_of(self) if dtype is None else dtype
     where = self.device if device is None else device
@@ -235,9 +315,18 @@ def new_tensor(self: Tensor, data: Any, *, dtype: Any = None, device: Any = None
 
 
 @composite()
-def arange(start: Any, end: Any = None, step: Any = 1, *, out: Any = None, dtype: Any = None,
-           layout: Any = None, device: Any = None, pin_memory: bool = False,
-           requires_grad: bool = False) -> Tensor:
+def arange(
+    start: Any,
+    end: Any = None,
+    step: Any = 1,
+    *,
+    out: Any = None,
+    dtype: Any = None,
+    layout: Any = None,
+    device: Any = None,
+    pin_memory: bool = False,
+    requires_grad: bool = False,
+) -> Tensor:
     """start, start + step, ... below end. -> [n]"""
     if end is None:
         start, end = 0, start
@@ -265,8 +354,11 @@ def _scalar(value: Any) -> Any:
 
 
 def _ranged(start: Any, step: Any, length: int, kind: dtypes.dtype, device: Any) -> Tensor:
-    compute = np.dtype(np.int64) if kind.category < 2 and isinstance(start, int) and isinstance(
-        step, int) else np.dtype(np.float64)
+    compute = (
+        np.dtype(np.int64)
+        if kind.category < 2 and isinstance(start, int) and isinstance(step, int)
+        else np.dtype(np.float64)
+    )
     place = place_of(device)
     if place is META:
         return wrap(Value(aval_of((length,), kind.numpy, META)))
@@ -274,8 +366,17 @@ def _ranged(start: Any, step: Any, length: int, kind: dtypes.dtype, device: Any)
 
 
 @composite(name="range")
-def range_(start: Any, end: Any = None, step: Any = 1, *, out: Any = None, dtype: Any = None,
-           layout: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def range_(
+    start: Any,
+    end: Any = None,
+    step: Any = 1,
+    *,
+    out: Any = None,
+    dtype: Any = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """start, start + step, ... up to and including end. -> [n]"""
     if end is None:
         start, end = 0, start
@@ -286,9 +387,18 @@ def range_(start: Any, end: Any = None, step: Any = 1, *, out: Any = None, dtype
 
 
 @composite()
-def linspace(start: Any, end: Any, steps: int, *, out: Any = None, dtype: Any = None,
-             layout: Any = None, device: Any = None, pin_memory: bool = False,
-             requires_grad: bool = False) -> Tensor:
+def linspace(
+    start: Any,
+    end: Any,
+    steps: int,
+    *,
+    out: Any = None,
+    dtype: Any = None,
+    layout: Any = None,
+    device: Any = None,
+    pin_memory: bool = False,
+    requires_grad: bool = False,
+) -> Tensor:
     """`steps` equidistant numbers from start to end. -> [steps]"""
     start, end = _scalar(start), _scalar(end)
     if steps < 0:
@@ -305,9 +415,19 @@ def linspace(start: Any, end: Any, steps: int, *, out: Any = None, dtype: Any = 
 
 
 @composite()
-def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *, out: Any = None,
-             dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
-             requires_grad: bool = False) -> Tensor:
+def logspace(
+    start: Any,
+    end: Any,
+    steps: int,
+    base: float = 10.0,
+    *,
+    out: Any = None,
+    dtype: Any = None,
+    layout: Any = None,
+    device: Any = None,
+    pin_memory: bool = False,
+    requires_grad: bool = False,
+) -> Tensor:
     """base to the power of `linspace(start, end, steps)`. -> [steps]"""
     kind = dtypes.get_default_dtype() if dtype is None else as_dtype(dtype)
     powers = linspace(start, end, steps, dtype=dtypes.float64, device=device)
@@ -315,8 +435,17 @@ def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *, out: Any =
 
 
 @composite()
-def eye(n: int, m: int | None = None, *, out: Any = None, dtype: Any = None, layout: Any = None,
-        device: Any = None, pin_memory: bool = False, requires_grad: bool = False) -> Tensor:
+def eye(
+    n: int,
+    m: int | None = None,
+    *,
+    out: Any = None,
+    dtype: Any = None,
+    layout: Any = None,
+    device: Any = None,
+    pin_memory: bool = False,
+    requires_grad: bool = False,
+) -> Tensor:
     """Ones on the diagonal, zeros elsewhere. -> [n, m]"""
     columns = n if m is None else m
     if n < 0 or columns < 0:
@@ -329,8 +458,15 @@ def eye(n: int, m: int | None = None, *, out: Any = None, dtype: Any = None, lay
 
 
 def _triangle(name: str, inside: Any) -> Any:
-    def function(row: int, col: int, offset: int = 0, *, dtype: Any = dtypes.int64,
-                 device: Any = None, layout: Any = None) -> Tensor:
+    def function(
+        row: int,
+        col: int,
+        offset: int = 0,
+        *,
+        dtype: Any = dtypes.int64,
+        device: Any = None,
+        layout: Any = None,
+    ) -> Tensor:
         if row < 0 or col < 0:
             raise RuntimeError(f"row and col must be non-negative, got {row} and {col}")
         i, j = np.indices((row, col))
@@ -347,7 +483,7 @@ triu_indices = _triangle("triu_indices", lambda d, offset: d >= offset)
 
 
 @op(saves=())
-def complex(real: Array, imag: Array) -> Array:  # noqa: A001
+def complex(real: Array, imag: Array) -> Array:
     """Complex numbers from their parts. [...], [...] -> [...]"""
     if real.dtype != imag.dtype:
         raise RuntimeError(
@@ -376,7 +512,9 @@ def infer_array(data: Any, dtype: dtypes.dtype | None) -> np.ndarray[Any, Any]:
     try:
         array = np.array(flat) if dtype.category else np.array(flat, dtype=bool)
     except ValueError as error:
-        raise ValueError(f"expected sequences of equal lengths at every dimension: {error}") from None
+        raise ValueError(
+            f"expected sequences of equal lengths at every dimension: {error}"
+        ) from None
     if array.dtype == object or array.dtype.kind in "US":
         raise TypeError(_not_numbers(data))
     if array.size == 0:
@@ -384,15 +522,16 @@ def infer_array(data: Any, dtype: dtypes.dtype | None) -> np.ndarray[Any, Any]:
     if array.dtype.kind in "iu" and dtype.category == 1:
         info = np.iinfo(dtype.numpy)
         if array.min() < info.min or array.max() > info.max:
-            raise RuntimeError(
-                f"value cannot be converted to type {dtype.name} without overflow"
-            )
+            raise RuntimeError(f"value cannot be converted to type {dtype.name} without overflow")
     return _cast_host(array, dtype)
 
 
 def _not_numbers(data: Any) -> str:
-    kind = type(data[0]).__name__ if isinstance(data, Sequence) and len(data) else (
-        type(data).__name__)
+    kind = (
+        type(data[0]).__name__
+        if isinstance(data, Sequence) and len(data)
+        else (type(data).__name__)
+    )
     if isinstance(data, str):
         return "new(): invalid data type 'str'"
     return f"not a sequence of numbers: could not infer dtype of {kind}"
@@ -436,8 +575,11 @@ def _inferred(data: Any) -> dtypes.dtype:
     if isinstance(category, dtypes.dtype):
         return category
     default = dtypes.get_default_dtype()
-    return (dtypes.bool_, dtypes.int64, default, default.to_complex())[max(category, 0)] if (
-        category >= 0) else default
+    return (
+        (dtypes.bool_, dtypes.int64, default, default.to_complex())[max(category, 0)]
+        if (category >= 0)
+        else default
+    )
 
 
 def _category(data: Any) -> Any:
@@ -463,7 +605,8 @@ def _category(data: Any) -> Any:
 def _joined(a: Any, b: Any) -> Any:
     default = dtypes.get_default_dtype()
     kinds = [
-        k if isinstance(k, dtypes.dtype)
+        k
+        if isinstance(k, dtypes.dtype)
         else (dtypes.bool_, dtypes.int64, default, default.to_complex())[k]
         for k in (a, b)
         if k != -1
@@ -472,8 +615,14 @@ def _joined(a: Any, b: Any) -> Any:
 
 
 @composite()
-def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
-           pin_memory: bool = False) -> Tensor:
+def tensor(
+    data: Any,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
+) -> Tensor:
     """A tensor with a copy of `data`: numbers, nested sequences, arrays, tensors."""
     kind = None if dtype is None else as_dtype(dtype)
     if isinstance(data, Tensor):
@@ -526,8 +675,9 @@ def _host_layout(array: np.ndarray[Any, Any]) -> tuple[int, ...] | None:
 
 
 @composite()
-def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0,
-               requires_grad: bool = False) -> Tensor:
+def frombuffer(
+    buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, requires_grad: bool = False
+) -> Tensor:
     """A one-dimensional tensor on a buffer's bytes."""
     kind = as_dtype(dtype)
     array = np.frombuffer(buffer, dtype=kind.numpy, count=count, offset=offset)
@@ -535,8 +685,15 @@ def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0,
 
 
 @composite()
-def scalar_tensor(s: Any, *, dtype: Any = None, device: Any = None, layout: Any = None,
-                  pin_memory: bool = False, requires_grad: bool = False) -> Tensor:
+def scalar_tensor(
+    s: Any,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    layout: Any = None,
+    pin_memory: bool = False,
+    requires_grad: bool = False,
+) -> Tensor:
     """A 0-d tensor. -> []"""
     kind = dtypes.get_default_dtype() if dtype is None else dtype
     return tensor(s, dtype=kind, device=device, requires_grad=requires_grad)

@@ -153,50 +153,59 @@ def native_dropout(self: Tensor, p: float, train: bool | None) -> tuple[Tensor, 
 # nn.functional --------------------------------------------------------------------------------
 
 
-def _functional(kind: Any, changed: Any, p: float, inplace: bool, input: Tensor,
-                training: bool) -> Tensor:
+def _functional(
+    kind: Any, changed: Any, p: float, inplace: bool, input: Tensor, training: bool
+) -> Tensor:
     if not 0 <= p <= 1:
         raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
     return (changed if inplace else kind)(input, p, training)
 
 
-@composite(name="_functional_dropout", aliases=("functional.dropout",),
-           function=False)
-def functional_dropout(input: Tensor, p: float = 0.5, training: bool = True,
-                       inplace: bool = False) -> Tensor:
+@composite(name="_functional_dropout", aliases=("functional.dropout",), function=False)
+def functional_dropout(
+    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Tensor:
     """Zeroes elements with probability p and scales the others up. [...] -> [...]"""
     return _functional(dropout, dropout_, p, inplace, input, training)
 
 
-@composite(name="_functional_alpha_dropout",
-           aliases=("functional.alpha_dropout",), function=False)
-def functional_alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False,
-                             inplace: bool = False) -> Tensor:
+@composite(name="_functional_alpha_dropout", aliases=("functional.alpha_dropout",), function=False)
+def functional_alpha_dropout(
+    input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False
+) -> Tensor:
     """Sets elements to SELU's negative limit, keeping mean and variance. [...] -> [...]"""
     return _functional(alpha_dropout, alpha_dropout_, p, inplace, input, training)
 
 
-@composite(name="_functional_feature_alpha_dropout",
-           aliases=("functional.feature_alpha_dropout",), function=False)
-def functional_feature_alpha_dropout(input: Tensor, p: float = 0.5,
-                                     training: bool = False, inplace: bool = False) -> Tensor:
+@composite(
+    name="_functional_feature_alpha_dropout",
+    aliases=("functional.feature_alpha_dropout",),
+    function=False,
+)
+def functional_feature_alpha_dropout(
+    input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False
+) -> Tensor:
     """`alpha_dropout` of whole channels. [N, C, ...] -> the same"""
     return _functional(feature_alpha_dropout, feature_alpha_dropout_, p, inplace, input, training)
 
 
 @composite("functional", function=False)
-def dropout1d(input: Tensor, p: float = 0.5, training: bool = True,
-              inplace: bool = False) -> Tensor:
+def dropout1d(
+    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Tensor:
     """Zeroes whole channels. [N, C, L] or [C, L] -> the same"""
     if input.ndim not in (2, 3):
-        raise RuntimeError(f"dropout1d: Expected 2D or 3D input, but received a {input.ndim}D "
-                           "input: it drops channels of inputs with one spatial dimension")
+        raise RuntimeError(
+            f"dropout1d: Expected 2D or 3D input, but received a {input.ndim}D "
+            "input: it drops channels of inputs with one spatial dimension"
+        )
     return _channels(input, p, training, inplace, batched=input.ndim == 3)
 
 
 @composite("functional", function=False)
-def dropout2d(input: Tensor, p: float = 0.5, training: bool = True,
-              inplace: bool = False) -> Tensor:
+def dropout2d(
+    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Tensor:
     """Zeroes whole channels. [N, C, H, W] -> the same"""
     if input.ndim not in (3, 4):
         _warn_rank("dropout2d", input.ndim, 2, "3D or 4D")
@@ -211,8 +220,9 @@ def dropout2d(input: Tensor, p: float = 0.5, training: bool = True,
 
 
 @composite("functional", function=False)
-def dropout3d(input: Tensor, p: float = 0.5, training: bool = True,
-              inplace: bool = False) -> Tensor:
+def dropout3d(
+    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Tensor:
     """Zeroes whole channels. [N, C, D, H, W] or [C, D, H, W] -> the same"""
     if input.ndim not in (4, 5):
         _warn_rank("dropout3d", input.ndim, 3, "4D or 5D")
@@ -229,8 +239,7 @@ def _warn_rank(name: str, rank: int, spatial: int, wanted: str) -> None:
     )
 
 
-def _channels(input: Tensor, p: float, training: bool, inplace: bool,
-              *, batched: bool) -> Tensor:
+def _channels(input: Tensor, p: float, training: bool, inplace: bool, *, batched: bool) -> Tensor:
     if batched:
         return _functional(feature_dropout, feature_dropout_, p, inplace, input, training)
     if inplace:
@@ -256,8 +265,13 @@ def _rrelu_mean(self: Array, slope: Scalar) -> Array:
 
 
 @composite()
-def rrelu(self: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False,
-          generator: Generator | None = None) -> Tensor:
+def rrelu(
+    self: Tensor,
+    lower: float = 1 / 8,
+    upper: float = 1 / 3,
+    training: bool = False,
+    generator: Generator | None = None,
+) -> Tensor:
     """Leaky ReLU; in training with random slopes from [lower, upper]. [...] -> [...]"""
     if not math.isfinite(lower) or not math.isfinite(upper):
         raise RuntimeError(f"rrelu: lower and upper bounds must be finite, got {lower}, {upper}")
@@ -287,8 +301,13 @@ def _slopes(self: Tensor, lower: float, upper: float, generator: Any) -> Tensor:
 
 
 @composite()
-def rrelu_(self: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False,
-           generator: Generator | None = None) -> Tensor:
+def rrelu_(
+    self: Tensor,
+    lower: float = 1 / 8,
+    upper: float = 1 / 3,
+    training: bool = False,
+    generator: Generator | None = None,
+) -> Tensor:
     """`rrelu` in place."""
     made = rrelu(self, lower, upper, training, generator)
     check_writable(self)
@@ -296,14 +315,20 @@ def rrelu_(self: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: b
 
 
 @composite(name="_functional_rrelu", aliases=("functional.rrelu",), function=False)
-def functional_rrelu(input: Tensor, lower: float = 1 / 8, upper: float = 1 / 3,
-                     training: bool = False, inplace: bool = False) -> Tensor:
+def functional_rrelu(
+    input: Tensor,
+    lower: float = 1 / 8,
+    upper: float = 1 / 3,
+    training: bool = False,
+    inplace: bool = False,
+) -> Tensor:
     """Leaky ReLU; in training with random slopes from [lower, upper]. [...] -> [...]"""
     return (rrelu_ if inplace else rrelu)(input, lower, upper, training)
 
 
 @composite(name="_functional_rrelu_", aliases=("functional.rrelu_",), function=False)
-def functional_rrelu_(input: Tensor, lower: float = 1 / 8, upper: float = 1 / 3,
-                      training: bool = False) -> Tensor:
+def functional_rrelu_(
+    input: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False
+) -> Tensor:
     """`rrelu` in place."""
     return rrelu_(input, lower, upper, training)

@@ -30,8 +30,9 @@ def is_advanced(key: Any) -> bool:
     """Does this index gather (tensors, lists, arrays), other than a plain integer?"""
     if isinstance(key, Tensor):
         return bool(size_of(key)) or dtype_of(key) in (dtypes.bool_, dtypes.uint8)
-    return isinstance(key, list | np.ndarray | range) and (
-        not isinstance(key, np.ndarray) or key.ndim > 0 or key.dtype == bool
+    return (
+        isinstance(key, list | np.ndarray | range)
+        and (not isinstance(key, np.ndarray) or key.ndim > 0 or key.dtype == bool)
     ) or (isinstance(key, tuple))
 
 
@@ -154,9 +155,7 @@ def _check_range(index: np.ndarray[Any, Any], extent: int, dim: int) -> None:
 
 def _index_tensors(self: Tensor, gathers: list[Any]) -> list[Tensor | None]:
     where = device_of(self._value.aval.place)
-    return [
-        from_host(g, device=where) if isinstance(g, np.ndarray) else g for g in gathers
-    ]
+    return [from_host(g, device=where) if isinstance(g, np.ndarray) else g for g in gathers]
 
 
 @op(function=False, saves=("indices",), grad_name="IndexBackward0")
@@ -306,8 +305,14 @@ def _along(index: Array, dim: int) -> tuple[Array, ...]:
 def _scatter(name: str, self: Array, dim: int, index: Array, src: Any, how: str) -> Array:
     d = _gather_checks(name, self, dim, index)
     if not self.ndim:
-        out = _scatter(name, self.reshape(1), 0, index.reshape(-1),
-                       src.reshape(-1) if hasattr(src, "reshape") else src, how)
+        out = _scatter(
+            name,
+            self.reshape(1),
+            0,
+            index.reshape(-1),
+            src.reshape(-1) if hasattr(src, "reshape") else src,
+            how,
+        )
         return out.reshape(())
     if hasattr(src, "ndim") and src.ndim:
         if src.dtype != self.dtype:
@@ -335,8 +340,15 @@ def _scatter_set(self: Array, dim: int, index: Array, src: Array | Scalar) -> Ar
 
 
 @composite("method", "inplace")
-def scatter(self: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None,
-            reduce: str | None = None) -> Tensor:
+def scatter(
+    self: Tensor,
+    dim: int,
+    index: Tensor,
+    src: Any = None,
+    *,
+    value: Any = None,
+    reduce: str | None = None,
+) -> Tensor:
     """self[index[i][j]][j] = src[i][j] for dim 0, into a copy."""
     source = value if src is None else src
     if reduce is not None:
@@ -471,8 +483,7 @@ def put(self: Array, index: Array, source: Array, accumulate: bool = False) -> A
 def take(self: Array, index: Array) -> Array:
     """Elements at flat positions. -> index's shape"""
     if not jnp.issubdtype(index.dtype, jnp.integer):
-        raise RuntimeError("take(): Expected a long tensor for index, but got "
-                           f"{index.dtype}")
+        raise RuntimeError(f"take(): Expected a long tensor for index, but got {index.dtype}")
     return self.reshape(-1)[index]
 
 
@@ -494,8 +505,11 @@ def take_along_dim(self: Tensor, indices: Tensor, dim: int | None = None) -> Ten
         )
     d = wrap_dim(dim, len(size_of(self)))
     mine, theirs = list(size_of(self)), list(size_of(indices))
-    common = list(np.broadcast_shapes(tuple(mine[:d] + [1] + mine[d + 1 :]),
-                                      tuple(theirs[:d] + [1] + theirs[d + 1 :])))
+    common = list(
+        np.broadcast_shapes(
+            tuple(mine[:d] + [1] + mine[d + 1 :]), tuple(theirs[:d] + [1] + theirs[d + 1 :])
+        )
+    )
     common_self, common_index = list(common), list(common)
     common_self[d], common_index[d] = mine[d], theirs[d]
     return gather(self.expand(common_self), d, indices.expand(common_index))
@@ -550,7 +564,8 @@ def _where_promoted(self: Any, other: Any, condition: Tensor) -> Tensor:
     if None in kinds or kinds[0] is not kinds[1]:
         from_promotion = result_kind(self, other)
         self, other = (
-            convert(t, from_promotion, None) if isinstance(t, Tensor)
+            convert(t, from_promotion, None)
+            if isinstance(t, Tensor)
             else from_host(np.asarray(t).astype(from_promotion.numpy), device=place)
             for t in (self, other)
         )

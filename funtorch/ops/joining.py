@@ -129,13 +129,15 @@ def _repeat_each(self: Array, repeats: int, dim: int) -> Array:
 
 
 @composite("method")
-def repeat_interleave(self: Tensor, repeats: Any = None, dim: int | None = None, *,
-                      output_size: int | None = None) -> Tensor:
+def repeat_interleave(
+    self: Tensor, repeats: Any = None, dim: int | None = None, *, output_size: int | None = None
+) -> Tensor:
     """Each entry repeated in place; per-entry numbers of repeats are a barrier."""
     if repeats is None:
         counts = to_host(self)
-        return from_host(np.repeat(np.arange(len(counts)), counts),
-                         device=device_of(self._value.aval.place))
+        return from_host(
+            np.repeat(np.arange(len(counts)), counts), device=device_of(self._value.aval.place)
+        )
     source = self.reshape(-1) if dim is None else self
     d = wrap_dim(0 if dim is None else dim, len(size_of(source)))
     if isinstance(repeats, Tensor):
@@ -181,9 +183,7 @@ def roll(self: Array, shifts: Ints, dims: Ints = None) -> Array:
     shifts = shifts if isinstance(shifts, tuple) else (shifts,)
     if dims is None or dims == ():
         if len(shifts) != 1:
-            raise RuntimeError(
-                f"shifts and dimensions must align. shifts: {len(shifts)}, dims:0"
-            )
+            raise RuntimeError(f"shifts and dimensions must align. shifts: {len(shifts)}, dims:0")
         return jnp.roll(self.reshape(-1), shifts[0]).reshape(self.shape)
     dims = dims if isinstance(dims, tuple) else (dims,)
     if len(shifts) != len(dims):
@@ -282,8 +282,9 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
     if len(tensors) == 1 and isinstance(tensors[0], list | tuple):
         tensors = tuple(tensors[0])
     if indexing not in ("ij", "xy"):
-        raise RuntimeError('torch.meshgrid: indexing must be one of "xy" or "ij", but received: '
-                           f"{indexing}")
+        raise RuntimeError(
+            f'torch.meshgrid: indexing must be one of "xy" or "ij", but received: {indexing}'
+        )
     if not tensors:
         raise RuntimeError("meshgrid expects a non-empty TensorList")
     if any(len(size_of(t)) > 1 for t in tensors):

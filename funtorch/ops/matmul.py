@@ -25,7 +25,7 @@ def _same_dtype(name: str, *arrays: Array) -> None:
 def _product(a: Array, b: Array) -> Array:
     """matmul; bool has no products in PyTorch, integers multiply as they are."""
     if a.dtype == jnp.bool_:
-        raise RuntimeError('"addmm_impl_cpu_" not implemented for \'Bool\'')
+        raise RuntimeError("\"addmm_impl_cpu_\" not implemented for 'Bool'")
     return jnp.matmul(a, b)
 
 
@@ -60,8 +60,7 @@ def mm(self: Array, mat2: Array) -> Array:
     _same_dtype("mm", self, mat2)
     if self.shape[1] != mat2.shape[0]:
         raise RuntimeError(
-            f"mat1 and mat2 shapes cannot be multiplied ({_as_matrix(self)} and "
-            f"{_as_matrix(mat2)})"
+            f"mat1 and mat2 shapes cannot be multiplied ({_as_matrix(self)} and {_as_matrix(mat2)})"
         )
     return _product(self, mat2)
 
@@ -86,8 +85,10 @@ def mv(self: Array, vec: Array) -> Array:
     if self.ndim != 2 or vec.ndim != 1:
         raise RuntimeError(f"vector + matrix @ vector expected, got {self.ndim}, {vec.ndim}")
     if self.shape[1] != vec.shape[0]:
-        raise RuntimeError(f"size mismatch, got input ({self.shape[0]}), mat "
-                           f"({_as_matrix(self)}), vec ({vec.shape[0]})")
+        raise RuntimeError(
+            f"size mismatch, got input ({self.shape[0]}), mat "
+            f"({_as_matrix(self)}), vec ({vec.shape[0]})"
+        )
     _same_dtype("mv", self, vec)
     return _product(self, vec)
 
@@ -96,9 +97,7 @@ def mv(self: Array, vec: Array) -> Array:
 def dot(self: Array, tensor: Array) -> Array:
     """The product of two vectors. [n], [n] -> []"""
     if self.ndim != 1 or tensor.ndim != 1:
-        raise RuntimeError(
-            f"1D tensors expected, but got {self.ndim}D and {tensor.ndim}D tensors"
-        )
+        raise RuntimeError(f"1D tensors expected, but got {self.ndim}D and {tensor.ndim}D tensors")
     if self.dtype != tensor.dtype:
         raise RuntimeError(
             f"dot : expected both vectors to have same dtype, but found {self.dtype} and "
@@ -165,8 +164,9 @@ def _scaled_sum(base: Array, product: Array, beta: Scalar, alpha: Scalar) -> Arr
 def _fused(name: str, multiply: Any, names: tuple[str, str], meaning: str) -> Any:
     first, second = names
 
-    def body(self: Array, mat1: Array, mat2: Array, *, beta: Scalar = 1,
-             alpha: Scalar = 1) -> Array:
+    def body(
+        self: Array, mat1: Array, mat2: Array, *, beta: Scalar = 1, alpha: Scalar = 1
+    ) -> Array:
         _same_dtype(name, mat1, mat2)
         return _scaled_sum(self, multiply(mat1, mat2), beta, alpha)
 
@@ -178,16 +178,17 @@ def _fused(name: str, multiply: Any, names: tuple[str, str], meaning: str) -> An
 
 def _signature(first: str, second: str) -> Any:
 
-
     kinds = inspect.Parameter
+
     def positional(n: str) -> Any:
         return kinds(n, kinds.POSITIONAL_OR_KEYWORD, annotation="Array")
 
     def number(n: str) -> Any:
         return kinds(n, kinds.KEYWORD_ONLY, annotation="Scalar", default=1)
 
-    return inspect.Signature([positional("self"), positional(first), positional(second),
-                              number("beta"), number("alpha")])
+    return inspect.Signature(
+        [positional("self"), positional(first), positional(second), number("beta"), number("alpha")]
+    )
 
 
 def _matrices(a: Array, b: Array) -> Array:
@@ -211,16 +212,30 @@ def _batches(a: Array, b: Array) -> Array:
 
 addmm = _fused("addmm", _matrices, ("mat1", "mat2"), "mat1 @ mat2. [n, k], [k, m] -> [n, m]")
 addmv = _fused("addmv", _product, ("mat", "vec"), "mat @ vec. [n, k], [k] -> [n]")
-addbmm = _fused("addbmm", lambda a, b: _batches(a, b).sum(0), ("batch1", "batch2"),
-                "the sum of batch1 @ batch2. [b, n, k], [b, k, m] -> [n, m]")
-baddbmm = _fused("baddbmm", _batches, ("batch1", "batch2"),
-                 "batch1 @ batch2. [b, n, k], [b, k, m] -> [b, n, m]")
-addr = _fused("addr", lambda a, b: a[:, None] * b[None, :], ("vec1", "vec2"),
-              "vec1 outer vec2. [n], [m] -> [n, m]")
+addbmm = _fused(
+    "addbmm",
+    lambda a, b: _batches(a, b).sum(0),
+    ("batch1", "batch2"),
+    "the sum of batch1 @ batch2. [b, n, k], [b, k, m] -> [n, m]",
+)
+baddbmm = _fused(
+    "baddbmm", _batches, ("batch1", "batch2"), "batch1 @ batch2. [b, n, k], [b, k, m] -> [b, n, m]"
+)
+addr = _fused(
+    "addr",
+    lambda a, b: a[:, None] * b[None, :],
+    ("vec1", "vec2"),
+    "vec1 outer vec2. [n], [m] -> [n, m]",
+)
 
 
-@op("functional", function=False, saves=("self", "weight"), name="linear",
-    grad_name="AddmmBackward0")
+@op(
+    "functional",
+    function=False,
+    saves=("self", "weight"),
+    name="linear",
+    grad_name="AddmmBackward0",
+)
 def linear(self: Array, weight: Array, bias: Array | None = None) -> Array:
     """x @ weight.T + bias. [..., in], [out, in], [out] -> [..., out]"""
     if self.dtype != weight.dtype:
@@ -301,7 +316,6 @@ def cross(self: Array, other: Array, dim: int | None = None) -> Array:
 def trace(self: Array) -> Array:
     """The sum of a matrix's diagonal. [n, m] -> []"""
     if self.ndim != 2:
-        raise RuntimeError("trace: expected a matrix, but got tensor with dim "
-                           f"{self.ndim}")
+        raise RuntimeError(f"trace: expected a matrix, but got tensor with dim {self.ndim}")
     x = self if jnp.issubdtype(self.dtype, jnp.inexact) else self.astype(jnp.int64)
     return jnp.trace(x)

@@ -43,7 +43,7 @@ def _format_by_name(name: str) -> memory_format:
     return FORMATS[name]
 
 
-def strides_for(format: memory_format | None, tensor: Tensor) -> tuple[int, ...] | None:  # noqa: A002
+def strides_for(format: memory_format | None, tensor: Tensor) -> tuple[int, ...] | None:
     """Strides that a copy of `tensor` in a format has; None for contiguous."""
     name = "preserve_format" if format is None else format.name
     shape = size_of(tensor)
@@ -106,7 +106,7 @@ def contiguous(self: Tensor, memory_format: Any = FORMATS["contiguous_format"]) 
     return clone(self, memory_format=memory_format)
 
 
-def has_format(tensor: Tensor, format: memory_format) -> bool:  # noqa: A002
+def has_format(tensor: Tensor, format: memory_format) -> bool:
     """Does the tensor lie in memory as the format says?"""
     if format.name == "preserve_format":
         raise RuntimeError("preserve memory format is unsupported by the contiguous operator")
@@ -162,8 +162,9 @@ def move(self: Tensor, place: Any) -> Tensor:
         node = ToDeviceBackward((gradient_edge(self),), (made._value.aval,))
         node.place = value.aval.place
         made._node, made._requires = node, True
-    return _laid_out(made, self._stride if self._stride and _dense(size_of(self), self._stride)
-                     else None)
+    return _laid_out(
+        made, self._stride if self._stride and _dense(size_of(self), self._stride) else None
+    )
 
 
 def convert(
@@ -172,7 +173,7 @@ def convert(
     device: Any,
     *,
     copy: bool = False,
-    format: memory_format | None = None,  # noqa: A002
+    format: memory_format | None = None,
 ) -> Tensor:
     """`to` with everything spelled out: returns the tensor itself if nothing changes."""
     aval = self._value.aval
@@ -189,7 +190,7 @@ def convert(
     return self if format is None else contiguous_in(self, format)
 
 
-def contiguous_in(self: Tensor, format: memory_format) -> Tensor:  # noqa: A002
+def contiguous_in(self: Tensor, format: memory_format) -> Tensor:
     """`contiguous`, for which preserving the format is no change."""
     return self if format.name == "preserve_format" else contiguous(self, format)
 
@@ -241,8 +242,12 @@ def as_dtype(given: Any) -> dtypes.dtype:
     """A dtype from a dtype or a Python type."""
     if isinstance(given, dtypes.dtype):
         return given
-    return {bool: dtypes.bool_, int: dtypes.int64, float: dtypes.float64,
-            complex: dtypes.complex128}[given]
+    return {
+        bool: dtypes.bool_,
+        int: dtypes.int64,
+        float: dtypes.float64,
+        complex: dtypes.complex128,
+    }[given]
 
 
 def _device_of(tensor: Tensor) -> Any:
@@ -258,8 +263,12 @@ def _caster(name: str, dtype: dtypes.dtype) -> Any:
     return composite("method", function=False)(function)
 
 
-for _name, _dtype in [*dtypes.ALIASES.items(), ("bfloat16", dtypes.bfloat16),
-                      ("byte", dtypes.uint8), ("char", dtypes.int8)]:
+for _name, _dtype in [
+    *dtypes.ALIASES.items(),
+    ("bfloat16", dtypes.bfloat16),
+    ("byte", dtypes.uint8),
+    ("char", dtypes.int8),
+]:
     _caster(_name, _dtype)
 
 
@@ -276,8 +285,9 @@ def cpu(self: Tensor, memory_format: Any = None) -> Tensor:
 
 
 @composite("method", function=False)
-def cuda(self: Tensor, device: Any = None, non_blocking: bool = False,
-         memory_format: Any = None) -> Tensor:
+def cuda(
+    self: Tensor, device: Any = None, non_blocking: bool = False, memory_format: Any = None
+) -> Tensor:
     """The tensor on a GPU."""
     return convert(self, None, "cuda" if device is None else device, format=memory_format)
 

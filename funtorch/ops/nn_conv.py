@@ -20,8 +20,10 @@ def _tuple(value: Ints, n: int, what: str) -> tuple[int, ...]:
     if len(value) == 1:
         return (value[0],) * n
     if len(value) != n:
-        raise RuntimeError(f"expected {what} to be a single integer value or a list of {n} values "
-                           f"to match the convolution dimensions, but got {what}={list(value)}")
+        raise RuntimeError(
+            f"expected {what} to be a single integer value or a list of {n} values "
+            f"to match the convolution dimensions, but got {what}={list(value)}"
+        )
     return tuple(value)
 
 
@@ -33,7 +35,10 @@ def _numbers(n: int) -> lax.ConvDimensionNumbers:
 
 
 def _padding(
-    padding: Any, n: int, kernel: tuple[int, ...], stride: tuple[int, ...],
+    padding: Any,
+    n: int,
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
     dilation: tuple[int, ...],
 ) -> list[tuple[int, int]]:
     if isinstance(padding, str):
@@ -75,8 +80,12 @@ def _check(name: str, n: int, x: Array, weight: Array, groups: int) -> None:
 
 
 def convolve(
-    x: Array, weight: Array, stride: tuple[int, ...], padding: list[tuple[int, int]],
-    dilation: tuple[int, ...], groups: int,
+    x: Array,
+    weight: Array,
+    stride: tuple[int, ...],
+    padding: list[tuple[int, int]],
+    dilation: tuple[int, ...],
+    groups: int,
 ) -> Array:
     """The convolution itself, in the form that its platform runs fastest. [N, C, ...]"""
     n = weight.ndim - 2
@@ -90,11 +99,17 @@ def convolve(
     return _general(x, weight, stride, padding, dilation, groups)
 
 
-def _general(x: Array, weight: Array, stride: Any, padding: Any, dilation: Any,
-             groups: int) -> Array:
+def _general(
+    x: Array, weight: Array, stride: Any, padding: Any, dilation: Any, groups: int
+) -> Array:
     return lax.conv_general_dilated(
-        x, weight, stride, padding, rhs_dilation=dilation,
-        dimension_numbers=_numbers(weight.ndim - 2), feature_group_count=groups,
+        x,
+        weight,
+        stride,
+        padding,
+        rhs_dilation=dilation,
+        dimension_numbers=_numbers(weight.ndim - 2),
+        feature_group_count=groups,
     )
 
 
@@ -107,15 +122,23 @@ def _batched(function: Callable[[Array], Array], x: Array, n: int) -> Array:
 
 
 def _conv(n: int) -> Any:
-    def body(self: Array, weight: Array, bias: Array | None = None, stride: Ints = 1,
-             padding: Ints = 0, dilation: Ints = 1, groups: int = 1) -> Array:
+    def body(
+        self: Array,
+        weight: Array,
+        bias: Array | None = None,
+        stride: Ints = 1,
+        padding: Ints = 0,
+        dilation: Ints = 1,
+        groups: int = 1,
+    ) -> Array:
         _check(f"conv{n}d", n, self, weight, groups)
         steps, holes = _tuple(stride, n, "stride"), _tuple(dilation, n, "dilation")
         if any(s <= 0 for s in steps):
             raise RuntimeError("non-positive stride is not supported")
         sides = _padding(padding, n, weight.shape[2:], steps, holes)
-        for size, side, kernel, hole in zip(self.shape[-n:], sides, weight.shape[2:], holes,
-                                            strict=True):
+        for size, side, kernel, hole in zip(
+            self.shape[-n:], sides, weight.shape[2:], holes, strict=True
+        ):
             if size + sum(side) < hole * (kernel - 1) + 1:
                 raise RuntimeError(
                     f"Calculated padded input size per channel: ({size + sum(side)}). Kernel size: "
@@ -126,7 +149,9 @@ def _conv(n: int) -> Any:
         return _with_bias(made, bias, n)
 
     body.__name__ = f"conv{n}d"
-    body.__doc__ = f"Convolution over {n} dimensions. [N, C, ...], [O, C/groups, ...] -> [N, O, ...]"
+    body.__doc__ = (
+        f"Convolution over {n} dimensions. [N, C, ...], [O, C/groups, ...] -> [N, O, ...]"
+    )
     return op("functional", saves=("self", "weight"), grad_name="ConvolutionBackward0")(body)
 
 
@@ -143,9 +168,16 @@ def _transposed_weight(weight: Array, groups: int, n: int) -> Array:
 
 
 def _conv_transpose(n: int) -> Any:
-    def body(self: Array, weight: Array, bias: Array | None = None, stride: Ints = 1,
-             padding: Ints = 0, output_padding: Ints = 0, groups: int = 1,
-             dilation: Ints = 1) -> Array:
+    def body(
+        self: Array,
+        weight: Array,
+        bias: Array | None = None,
+        stride: Ints = 1,
+        padding: Ints = 0,
+        output_padding: Ints = 0,
+        groups: int = 1,
+        dilation: Ints = 1,
+    ) -> Array:
         if self.ndim not in (n + 1, n + 2):
             raise RuntimeError(
                 f"Expected {n + 1}D (unbatched) or {n + 2}D (batched) input to conv_transpose{n}d"
@@ -172,16 +204,20 @@ def _conv_transpose(n: int) -> Any:
 
         def apply(x: Array) -> Array:
             return lax.conv_general_dilated(
-                x, kernel, (1,) * n, around, lhs_dilation=steps, rhs_dilation=holes,
-                dimension_numbers=_numbers(n), feature_group_count=groups,
+                x,
+                kernel,
+                (1,) * n,
+                around,
+                lhs_dilation=steps,
+                rhs_dilation=holes,
+                dimension_numbers=_numbers(n),
+                feature_group_count=groups,
             )
 
         return _with_bias(_batched(apply, self, n), bias, n)
 
     body.__name__ = f"conv_transpose{n}d"
-    body.__doc__ = (
-        f"Transposed convolution over {n} dimensions. [N, C, ...], [C, O/groups, ...] -> [N, O, ...]"
-    )
+    body.__doc__ = f"Transposed convolution over {n} dimensions. [N, C, ...], [C, O/groups, ...] -> [N, O, ...]"
     return op("functional", saves=("self", "weight"), grad_name="ConvolutionBackward0")(body)
 
 

@@ -21,9 +21,15 @@ def _embedding(self: Array, indices: Array, padding: int | None) -> Array:
 
 
 @composite("functional", function=False)
-def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None,  # noqa: A002
-              max_norm: float | None = None, norm_type: float = 2.0,
-              scale_grad_by_freq: bool = False, sparse: bool = False) -> Tensor:
+def embedding(
+    input: Tensor,
+    weight: Tensor,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> Tensor:
     """Rows of a table. input: [...] of indices, weight: [n, d] -> [..., d]"""
     if dtype_of(input) not in (dtypes.int64, dtypes.int32):
         raise RuntimeError(
@@ -45,7 +51,7 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None,  # 
     return _embedding(weight, input, padding_idx)
 
 
-def _renormalise(weight: Tensor, input: Tensor, max_norm: float, norm_type: float) -> None:  # noqa: A002
+def _renormalise(weight: Tensor, input: Tensor, max_norm: float, norm_type: float) -> None:
     with no_grad():
         rows = input.reshape(-1)
         chosen = weight.index_select(0, rows)

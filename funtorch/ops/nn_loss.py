@@ -27,19 +27,25 @@ def legacy_reduction(size_average: bool | None, reduce: bool | None, reduction: 
         if reduction not in REDUCTIONS:
             raise ValueError(f"{reduction} is not a valid value for reduction")
         return reduction
-    warnings.warn("size_average and reduce args will be deprecated, please use reduction instead.",
-                  UserWarning, stacklevel=4)
+    warnings.warn(
+        "size_average and reduce args will be deprecated, please use reduction instead.",
+        UserWarning,
+        stacklevel=4,
+    )
     if reduce is False:
         return "none"
     return "sum" if size_average is False else "mean"
 
 
-def _warn_shapes(name: str, input: Tensor, target: Tensor) -> None:  # noqa: A002
+def _warn_shapes(name: str, input: Tensor, target: Tensor) -> None:
     if size_of(input) != size_of(target):
         warnings.warn(
             f"Using a target size ({target.shape}) that is different to the input size "
             f"({input.shape}). This will likely lead to incorrect results due to broadcasting. "
-            "Please ensure they have the same size.", UserWarning, stacklevel=4)
+            "Please ensure they have the same size.",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def _elementwise(name: str, body: Any, meaning: str, grad_name: str | None = None) -> Any:
@@ -47,8 +53,13 @@ def _elementwise(name: str, body: Any, meaning: str, grad_name: str | None = Non
     body.__name__ = f"_{name}"
     inner = op(function=False, promote="arith", grad_name=grad_name)(body)
 
-    def loss(input: Tensor, target: Tensor, size_average: bool | None = None,  # noqa: A002
-             reduce: bool | None = None, reduction: str = "mean") -> Tensor:
+    def loss(
+        input: Tensor,
+        target: Tensor,
+        size_average: bool | None = None,
+        reduce: bool | None = None,
+        reduction: str = "mean",
+    ) -> Tensor:
         _warn_shapes(name, input, target)
         return inner(input, target, legacy_reduction(size_average, reduce, reduction))
 
@@ -89,15 +100,19 @@ def _smooth_l1(self: Array, target: Array, reduction: str, beta: float) -> Array
 
 
 @composite("functional", function=False)
-def smooth_l1_loss(input: Tensor, target: Tensor, size_average: bool | None = None,  # noqa: A002
-                   reduce: bool | None = None, reduction: str = "mean",
-                   beta: float = 1.0) -> Tensor:
+def smooth_l1_loss(
+    input: Tensor,
+    target: Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    beta: float = 1.0,
+) -> Tensor:
     """Squared near zero, absolute beyond beta. [...], [...] -> [] or [...]"""
     _warn_shapes("smooth_l1_loss", input, target)
     if beta < 0:
         raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
-    return _smooth_l1(input, target, legacy_reduction(size_average, reduce, reduction),
-                      float(beta))
+    return _smooth_l1(input, target, legacy_reduction(size_average, reduce, reduction), float(beta))
 
 
 @op(function=False, promote="arith")
@@ -109,8 +124,13 @@ def _huber(self: Array, target: Array, reduction: str, delta: float) -> Array:
 
 
 @composite("functional", function=False)
-def huber_loss(input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0,  # noqa: A002
-               weight: Tensor | None = None) -> Tensor:
+def huber_loss(
+    input: Tensor,
+    target: Tensor,
+    reduction: str = "mean",
+    delta: float = 1.0,
+    weight: Tensor | None = None,
+) -> Tensor:
     """Squared up to delta, linear beyond. [...], [...] -> [] or [...]"""
     _warn_shapes("huber_loss", input, target)
     if delta <= 0:
@@ -121,8 +141,9 @@ def huber_loss(input: Tensor, target: Tensor, reduction: str = "mean", delta: fl
 # Classification ------------------------------------------------------------------------------
 
 
-def _picked(log_p: Array, target: Array, weight: Array | None, ignore: int,
-            reduction: str) -> Array:
+def _picked(
+    log_p: Array, target: Array, weight: Array | None, ignore: int, reduction: str
+) -> Array:
     """Minus the log-probabilities of the target classes. log_p: [N, C, ...], target: [N, ...]"""
     valid = target != ignore
     safe = jnp.where(valid, target, 0)
@@ -149,8 +170,10 @@ def _check_target(x: Array, target: Array) -> None:
             raise RuntimeError("1D target tensor expected, multi-target not supported")
         return
     if target.ndim != x.ndim - 1:
-        raise RuntimeError(f"{target.ndim}D target tensor given for an input of {x.ndim}D; "
-                           f"expected {x.ndim - 1}D (multi-target not supported)")
+        raise RuntimeError(
+            f"{target.ndim}D target tensor given for an input of {x.ndim}D; "
+            f"expected {x.ndim - 1}D (multi-target not supported)"
+        )
     if target.shape[0] != x.shape[0]:
         raise ValueError(
             f"Expected input batch_size ({x.shape[0]}) to match target batch_size "
@@ -163,8 +186,9 @@ def _check_target(x: Array, target: Array) -> None:
 
 
 @op(function=False, saves=("self", "target", "weight"), grad_name="NllLossBackward0")
-def _nll(self: Array, target: Array, weight: Array | None, ignore_index: int,
-         reduction: str) -> Array:
+def _nll(
+    self: Array, target: Array, weight: Array | None, ignore_index: int, reduction: str
+) -> Array:
     _check_target(self, target)
     if not jnp.issubdtype(target.dtype, jnp.integer):
         raise RuntimeError(f"expected scalar type Long but found {target.dtype}")
@@ -172,17 +196,30 @@ def _nll(self: Array, target: Array, weight: Array | None, ignore_index: int,
 
 
 @composite("functional", function=False)
-def nll_loss(input: Tensor, target: Tensor, weight: Tensor | None = None,  # noqa: A002
-             size_average: bool | None = None, ignore_index: int = -100,
-             reduce: bool | None = None, reduction: str = "mean") -> Tensor:
+def nll_loss(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: bool | None = None,
+    ignore_index: int = -100,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Tensor:
     """Negative log-likelihood of log-probabilities. [N, C, ...], [N, ...] -> [] or [N, ...]"""
-    return _nll(input, target, weight, ignore_index,
-                legacy_reduction(size_average, reduce, reduction))
+    return _nll(
+        input, target, weight, ignore_index, legacy_reduction(size_average, reduce, reduction)
+    )
 
 
 @op(function=False, grad_name="NllLossBackward0")
-def _cross_entropy(self: Array, target: Array, weight: Array | None, ignore_index: int,
-                   reduction: str, smoothing: float) -> Array:
+def _cross_entropy(
+    self: Array,
+    target: Array,
+    weight: Array | None,
+    ignore_index: int,
+    reduction: str,
+    smoothing: float,
+) -> Array:
     axis = 1 if self.ndim > 1 else 0
     log_p = jax.nn.log_softmax(self, axis)
     if self.shape == target.shape and jnp.issubdtype(target.dtype, jnp.floating):
@@ -198,16 +235,20 @@ def _cross_entropy(self: Array, target: Array, weight: Array | None, ignore_inde
     )
 
 
-def _uniform_part(log_p: Array, target: Array, weight: Array | None, ignore: int,
-                  reduction: str, axis: int) -> Array:
+def _uniform_part(
+    log_p: Array, target: Array, weight: Array | None, ignore: int, reduction: str, axis: int
+) -> Array:
     classes = log_p.shape[axis]
     shaped = 1 if weight is None else _along(weight, log_p.ndim, axis)
     spread = -(log_p * shaped).sum(axis) / classes
     valid = target != ignore
     spread = jnp.where(valid, spread, 0)
     if reduction == "mean":
-        count = valid.sum() if weight is None else jnp.where(
-            valid, weight[jnp.where(valid, target, 0)], 0).sum()
+        count = (
+            valid.sum()
+            if weight is None
+            else jnp.where(valid, weight[jnp.where(valid, target, 0)], 0).sum()
+        )
         return spread.sum() / count
     return spread.sum() if reduction == "sum" else spread
 
@@ -218,8 +259,9 @@ def _along(vector: Array, ndim: int, axis: int) -> Array:
     return vector.reshape(shape)
 
 
-def _soft_targets(log_p: Array, target: Array, weight: Array | None, reduction: str,
-                  smoothing: float, axis: int) -> Array:
+def _soft_targets(
+    log_p: Array, target: Array, weight: Array | None, reduction: str, smoothing: float, axis: int
+) -> Array:
     classes = log_p.shape[axis]
     if smoothing:
         target = target * (1 - smoothing) + smoothing / classes
@@ -231,18 +273,27 @@ def _soft_targets(log_p: Array, target: Array, weight: Array | None, reduction: 
 
 
 @composite("functional", function=False)
-def cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None,  # noqa: A002
-                  size_average: bool | None = None, ignore_index: int = -100,
-                  reduce: bool | None = None, reduction: str = "mean",
-                  label_smoothing: float = 0.0) -> Tensor:
+def cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: bool | None = None,
+    ignore_index: int = -100,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
     """Cross-entropy of logits with class indices or probabilities. [N, C, ...] -> [] or [N, ...]"""
     if not 0 <= label_smoothing <= 1:
-        raise RuntimeError(
-            f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}"
-        )
-    return _cross_entropy(input, target, weight, ignore_index,
-                          legacy_reduction(size_average, reduce, reduction),
-                          float(label_smoothing))
+        raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
+    return _cross_entropy(
+        input,
+        target,
+        weight,
+        ignore_index,
+        legacy_reduction(size_average, reduce, reduction),
+        float(label_smoothing),
+    )
 
 
 @op(function=False, grad_name="BinaryCrossEntropyBackward0")
@@ -255,9 +306,14 @@ def _bce(self: Array, target: Array, weight: Array | None, reduction: str) -> Ar
 
 
 @composite("functional", function=False)
-def binary_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None,  # noqa: A002
-                         size_average: bool | None = None, reduce: bool | None = None,
-                         reduction: str = "mean") -> Tensor:
+def binary_cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Tensor:
     """Cross-entropy of probabilities with targets in [0, 1]. [...], [...] -> [] or [...]"""
     if size_of(input) != size_of(target):
         raise ValueError(
@@ -268,8 +324,9 @@ def binary_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = 
 
 
 @op(function=False, grad_name="BinaryCrossEntropyWithLogitsBackward0")
-def _bce_logits(self: Array, target: Array, weight: Array | None, pos_weight: Array | None,
-                reduction: str) -> Array:
+def _bce_logits(
+    self: Array, target: Array, weight: Array | None, pos_weight: Array | None, reduction: str
+) -> Array:
     log_sigmoid = -jax.nn.softplus(-self)
     positive = 1 if pos_weight is None else 1 + (pos_weight - 1) * target
     loss = (1 - target) * self - positive * log_sigmoid
@@ -278,8 +335,12 @@ def _bce_logits(self: Array, target: Array, weight: Array | None, pos_weight: Ar
 
 @composite("functional", function=False)
 def binary_cross_entropy_with_logits(
-    input: Tensor, target: Tensor, weight: Tensor | None = None,  # noqa: A002
-    size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
     pos_weight: Tensor | None = None,
 ) -> Tensor:
     """Cross-entropy of logits with targets in [0, 1]. [...], [...] -> [] or [...]"""
@@ -287,8 +348,9 @@ def binary_cross_entropy_with_logits(
         raise ValueError(
             f"Target size ({target.shape}) must be the same as input size ({input.shape})"
         )
-    return _bce_logits(input, target, weight, pos_weight,
-                       legacy_reduction(size_average, reduce, reduction))
+    return _bce_logits(
+        input, target, weight, pos_weight, legacy_reduction(size_average, reduce, reduction)
+    )
 
 
 @op(function=False, grad_name="KlDivBackward0")
@@ -301,12 +363,18 @@ def _kl_div(self: Array, target: Array, reduction: str, log_target: bool) -> Arr
 
 
 @composite("functional", function=False)
-def kl_div(input: Tensor, target: Tensor, size_average: bool | None = None,  # noqa: A002
-           reduce: bool | None = None, reduction: str = "mean",
-           log_target: bool = False) -> Tensor:
+def kl_div(
+    input: Tensor,
+    target: Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    log_target: bool = False,
+) -> Tensor:
     """Kullback-Leibler divergence of log-probabilities from targets. [...] -> [] or [...]"""
-    how = reduction if reduction == "batchmean" else legacy_reduction(
-        size_average, reduce, reduction)
+    how = (
+        reduction if reduction == "batchmean" else legacy_reduction(size_average, reduce, reduction)
+    )
     return _kl_div(input, target, how, log_target)
 
 
@@ -319,22 +387,35 @@ def _margin(self: Array, other: Array, target: Array, margin: Scalar, reduction:
 
 
 @composite("functional", function=False)
-def margin_ranking_loss(input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0,
-                        size_average: bool | None = None, reduce: bool | None = None,
-                        reduction: str = "mean") -> Tensor:
+def margin_ranking_loss(
+    input1: Tensor,
+    input2: Tensor,
+    target: Tensor,
+    margin: float = 0,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Tensor:
     """How far a pair is from its order. [...], [...], [...] -> [] or [...]"""
-    return _margin(input1, input2, target, margin,
-                   legacy_reduction(size_average, reduce, reduction))
+    return _margin(
+        input1, input2, target, margin, legacy_reduction(size_average, reduce, reduction)
+    )
 
 
 @composite("functional", function=False)
-def hinge_embedding_loss(input: Tensor, target: Tensor, margin: float = 1.0,  # noqa: A002
-                         size_average: bool | None = None, reduce: bool | None = None,
-                         reduction: str = "mean") -> Tensor:
+def hinge_embedding_loss(
+    input: Tensor,
+    target: Tensor,
+    margin: float = 1.0,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Tensor:
     """input for targets 1, max(0, margin - input) for -1. [...], [...] -> [] or [...]"""
     how = legacy_reduction(size_average, reduce, reduction)
     loss = (target == 1).to(dtype_of(input)) * input + (target == -1).to(dtype_of(input)) * (
-        margin - input).clamp_min(0)
+        margin - input
+    ).clamp_min(0)
     return _tensor_reduced(loss, how)
 
 
@@ -345,16 +426,22 @@ def _tensor_reduced(loss: Tensor, how: str) -> Tensor:
 
 
 @composite("functional", function=False)
-def soft_margin_loss(input: Tensor, target: Tensor, size_average: bool | None = None,  # noqa: A002
-                     reduce: bool | None = None, reduction: str = "mean") -> Tensor:
+def soft_margin_loss(
+    input: Tensor,
+    target: Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Tensor:
     """log(1 + exp(-target * input)). [...], [...] -> [] or [...]"""
     how = legacy_reduction(size_average, reduce, reduction)
     return _tensor_reduced((-target * input).exp().log1p(), how)
 
 
 @op(function=False, grad_name="MeanBackward0")
-def _poisson(self: Array, target: Array, log_input: bool, full: bool, eps: float,
-             reduction: str) -> Array:
+def _poisson(
+    self: Array, target: Array, log_input: bool, full: bool, eps: float, reduction: str
+) -> Array:
     if log_input:
         loss = jnp.exp(self) - target * self
     else:
@@ -367,17 +454,26 @@ def _poisson(self: Array, target: Array, log_input: bool, full: bool, eps: float
 
 
 @composite("functional", function=False)
-def poisson_nll_loss(input: Tensor, target: Tensor, log_input: bool = True,  # noqa: A002
-                     full: bool = False, size_average: bool | None = None, eps: float = 1e-8,
-                     reduce: bool | None = None, reduction: str = "mean") -> Tensor:
+def poisson_nll_loss(
+    input: Tensor,
+    target: Tensor,
+    log_input: bool = True,
+    full: bool = False,
+    size_average: bool | None = None,
+    eps: float = 1e-8,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Tensor:
     """Negative log-likelihood of counts. [...], [...] -> [] or [...]"""
-    return _poisson(input, target, log_input, full, eps,
-                    legacy_reduction(size_average, reduce, reduction))
+    return _poisson(
+        input, target, log_input, full, eps, legacy_reduction(size_average, reduce, reduction)
+    )
 
 
 @op(function=False, grad_name="MeanBackward0")
-def _gaussian(self: Array, target: Array, var: Array | Scalar, full: bool, eps: float,
-              reduction: str) -> Array:
+def _gaussian(
+    self: Array, target: Array, var: Array | Scalar, full: bool, eps: float, reduction: str
+) -> Array:
     var = jnp.asarray(var, self.dtype)
     var = var + lax.stop_gradient(jnp.maximum(var, eps) - var)
     loss = 0.5 * (jnp.log(var) + jnp.square(self - target) / var)
@@ -385,8 +481,14 @@ def _gaussian(self: Array, target: Array, var: Array | Scalar, full: bool, eps: 
 
 
 @composite("functional", function=False)
-def gaussian_nll_loss(input: Tensor, target: Tensor, var: Any, full: bool = False,  # noqa: A002
-                      eps: float = 1e-6, reduction: str = "mean") -> Tensor:
+def gaussian_nll_loss(
+    input: Tensor,
+    target: Tensor,
+    var: Any,
+    full: bool = False,
+    eps: float = 1e-6,
+    reduction: str = "mean",
+) -> Tensor:
     """Negative log-likelihood of normal variables with these variances. [...] -> [] or [...]"""
     if isinstance(var, float | int):
         if var < 0:
@@ -401,24 +503,41 @@ def gaussian_nll_loss(input: Tensor, target: Tensor, var: Any, full: bool = Fals
 
 
 @composite("functional", function=False)
-def cosine_embedding_loss(input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0,
-                          size_average: bool | None = None, reduce: bool | None = None,
-                          reduction: str = "mean") -> Tensor:
+def cosine_embedding_loss(
+    input1: Tensor,
+    input2: Tensor,
+    target: Tensor,
+    margin: float = 0,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Tensor:
     """1 - cos for targets 1, max(0, cos - margin) for -1. [N, D], [N, D], [N] -> [] or [N]"""
     eps = 1e-12
     product = (input1 * input2).sum(-1)
     cos = product / (((input1 * input1).sum(-1) + eps) * ((input2 * input2).sum(-1) + eps)).sqrt()
     kind = dtype_of(cos)
-    loss = (target == 1).to(kind) * (1 - cos) + (target == -1).to(kind) * (cos - margin).clamp_min(0)
+    loss = (target == 1).to(kind) * (1 - cos) + (target == -1).to(kind) * (cos - margin).clamp_min(
+        0
+    )
     return _tensor_reduced(loss, legacy_reduction(size_average, reduce, reduction))
 
 
 @composite("functional", function=False)
-def triplet_margin_loss(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 1.0,
-                        p: float = 2, eps: float = 1e-6, swap: bool = False,
-                        size_average: bool | None = None, reduce: bool | None = None,
-                        reduction: str = "mean") -> Tensor:
+def triplet_margin_loss(
+    anchor: Tensor,
+    positive: Tensor,
+    negative: Tensor,
+    margin: float = 1.0,
+    p: float = 2,
+    eps: float = 1e-6,
+    swap: bool = False,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Tensor:
     """max(0, d(a, p) - d(a, n) + margin). [N, D] × 3 -> [] or [N]"""
+
     def distance(x: Tensor, y: Tensor) -> Tensor:
         return (x - y + eps).norm(p, -1)
 

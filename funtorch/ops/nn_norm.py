@@ -27,8 +27,9 @@ def _affine(x: Array, weight: Array | None, bias: Array | None) -> Array:
 
 
 @op(function=False, grad_name="NativeBatchNormBackward0")
-def _batch_norm_train(self: Array, weight: Array | None, bias: Array | None,
-                      eps: float) -> tuple[Array, Array, Array]:
+def _batch_norm_train(
+    self: Array, weight: Array | None, bias: Array | None, eps: float
+) -> tuple[Array, Array, Array]:
     """(normalised, mean, biased variance) by the batch. [N, C, ...] -> [N, C, ...], [C], [C]"""
     axes = (0, *range(2, self.ndim))
     x = self.astype(jnp.promote_types(self.dtype, jnp.float32))
@@ -40,8 +41,14 @@ def _batch_norm_train(self: Array, weight: Array | None, bias: Array | None,
 
 
 @op(function=False, grad_name="NativeBatchNormBackward0")
-def _batch_norm_eval(self: Array, running_mean: Array, running_var: Array, weight: Array | None,
-                     bias: Array | None, eps: float) -> Array:
+def _batch_norm_eval(
+    self: Array,
+    running_mean: Array,
+    running_var: Array,
+    weight: Array | None,
+    bias: Array | None,
+    eps: float,
+) -> Array:
     scale = lax.rsqrt(running_var + eps)
     out = (self - _across(self, running_mean)) * _across(self, scale)
     return _affine(out, _across(self, weight), _across(self, bias)).astype(self.dtype)
@@ -54,15 +61,23 @@ def _updated(self: Array, new: Array, momentum: float, factor: float) -> Array:
 
 
 @composite("functional", function=False)
-def batch_norm(input: Tensor, running_mean: Tensor | None, running_var: Tensor | None,  # noqa: A002
-               weight: Tensor | None = None, bias: Tensor | None = None, training: bool = False,
-               momentum: float = 0.1, eps: float = 1e-5) -> Tensor:
+def batch_norm(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
     """Normalised over batch and space; in training the running statistics move. [N, C, ...]"""
     shape = size_of(input)
     if len(shape) < 2:
         raise RuntimeError(f"batch_norm expects at least 2 dimensions, got {list(shape)}")
-    _check_channels(shape[1], running_mean=running_mean, running_var=running_var, weight=weight,
-                    bias=bias)
+    _check_channels(
+        shape[1], running_mean=running_mean, running_var=running_var, weight=weight, bias=bias
+    )
     if not training:
         if running_mean is None or running_var is None:
             raise RuntimeError(
@@ -86,15 +101,18 @@ def batch_norm(input: Tensor, running_mean: Tensor | None, running_var: Tensor |
 def _check_channels(channels: int, **vectors: Tensor | None) -> None:
     for name, vector in vectors.items():
         if vector is not None and vector.numel() != channels:
-            raise RuntimeError(
-                f"{name} should contain {channels} elements not {vector.numel()}"
-            )
+            raise RuntimeError(f"{name} should contain {channels} elements not {vector.numel()}")
 
 
 @op("functional", saves=("self", "weight", "bias"), grad_name="NativeLayerNormBackward0")
-def layer_norm(self: Array, normalized_shape: Ints, weight: Array | None = None,
-               bias: Array | None = None, eps: float = 1e-5,
-               cudnn_enable: bool = True) -> Array:
+def layer_norm(
+    self: Array,
+    normalized_shape: Ints,
+    weight: Array | None = None,
+    bias: Array | None = None,
+    eps: float = 1e-5,
+    cudnn_enable: bool = True,
+) -> Array:
     """Normalised over the last dimensions. [..., *normalized_shape] -> the same"""
     shape = (normalized_shape,) if isinstance(normalized_shape, int) else normalized_shape
     if not shape or self.shape[-len(shape) :] != tuple(shape):
@@ -111,8 +129,9 @@ def layer_norm(self: Array, normalized_shape: Ints, weight: Array | None = None,
 
 
 @op("functional", saves=("self", "weight"))
-def rms_norm(self: Array, normalized_shape: Ints, weight: Array | None = None,
-             eps: float | None = None) -> Array:
+def rms_norm(
+    self: Array, normalized_shape: Ints, weight: Array | None = None, eps: float | None = None
+) -> Array:
     """Divided by the root mean square of the last dimensions. [...] -> [...]"""
     shape = (normalized_shape,) if isinstance(normalized_shape, int) else normalized_shape
     if self.shape[-len(shape) :] != tuple(shape):
@@ -128,12 +147,18 @@ def rms_norm(self: Array, normalized_shape: Ints, weight: Array | None = None,
 
 
 @op("functional", saves=("self", "weight", "bias"), grad_name="NativeGroupNormBackward0")
-def group_norm(self: Array, num_groups: int, weight: Array | None = None,
-               bias: Array | None = None, eps: float = 1e-5) -> Array:
+def group_norm(
+    self: Array,
+    num_groups: int,
+    weight: Array | None = None,
+    bias: Array | None = None,
+    eps: float = 1e-5,
+) -> Array:
     """Normalised over groups of channels and space. [N, C, ...] -> [N, C, ...]"""
     if self.ndim < 2:
-        raise RuntimeError(f"Expected at least 2 dimensions for input tensor but received "
-                           f"{self.ndim}")
+        raise RuntimeError(
+            f"Expected at least 2 dimensions for input tensor but received {self.ndim}"
+        )
     if self.shape[1] % num_groups:
         raise RuntimeError(
             f"Expected number of channels in input to be divisible by num_groups, but got input of "
@@ -147,23 +172,33 @@ def group_norm(self: Array, num_groups: int, weight: Array | None = None,
 
 
 @op(function=False, grad_name="NativeBatchNormBackward0")
-def _instance_norm(self: Array, weight: Array | None, bias: Array | None,
-                   eps: float) -> tuple[Array, Array, Array]:
+def _instance_norm(
+    self: Array, weight: Array | None, bias: Array | None, eps: float
+) -> tuple[Array, Array, Array]:
     axes = tuple(range(2, self.ndim))
     mean = self.mean(axes, keepdims=True)
     var = jnp.square(self - mean).mean(axes, keepdims=True)
     out = (self - mean) * lax.rsqrt(var + eps)
     out = _affine(out, _across(self, weight), _across(self, bias))
     flat = self.shape[:2]
-    return out, lax.stop_gradient(mean.reshape(flat).mean(0)), lax.stop_gradient(
-        var.reshape(flat).mean(0))
+    return (
+        out,
+        lax.stop_gradient(mean.reshape(flat).mean(0)),
+        lax.stop_gradient(var.reshape(flat).mean(0)),
+    )
 
 
 @composite("functional", function=False)
-def instance_norm(input: Tensor, running_mean: Tensor | None = None,  # noqa: A002
-                  running_var: Tensor | None = None, weight: Tensor | None = None,
-                  bias: Tensor | None = None, use_input_stats: bool = True, momentum: float = 0.1,
-                  eps: float = 1e-5) -> Tensor:
+def instance_norm(
+    input: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
     """Normalised over space, per image and channel. [N, C, ...] -> [N, C, ...]"""
     if not use_input_stats:
         return _batch_norm_eval(input, running_mean, running_var, weight, bias, eps)
@@ -182,8 +217,9 @@ def instance_norm(input: Tensor, running_mean: Tensor | None = None,  # noqa: A0
 
 
 @op("functional", function=False)
-def local_response_norm(self: Array, size: int, alpha: float = 1e-4, beta: float = 0.75,
-                        k: float = 1.0) -> Array:
+def local_response_norm(
+    self: Array, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
+) -> Array:
     """Divided by a power of the mean square of neighbouring channels. [N, C, ...]"""
     if self.ndim < 3:
         raise ValueError(f"Expected 3D or higher dimensionality input (got {self.ndim} dimensions)")
@@ -191,13 +227,15 @@ def local_response_norm(self: Array, size: int, alpha: float = 1e-4, beta: float
     around[1] = (size // 2, (size - 1) // 2)
     window = [1] * self.ndim
     window[1] = size
-    squares = lax.reduce_window(self * self, np.array(0, self.dtype), lax.add, window,
-                                (1,) * self.ndim, around)
+    squares = lax.reduce_window(
+        self * self, np.array(0, self.dtype), lax.add, window, (1,) * self.ndim, around
+    )
     return self / (squares * (alpha / size) + k) ** beta
 
 
 @composite("functional", function=False)
-def normalize(input: Tensor, p: float = 2.0, dim: Any = 1, eps: float = 1e-12,  # noqa: A002
-              out: Any = None) -> Tensor:
+def normalize(
+    input: Tensor, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out: Any = None
+) -> Tensor:
     """Vectors along a dimension divided by their p-norm. [...] -> [...]"""
     return input / input.norm(p, dim, keepdim=True).clamp_min(eps).expand_as(input)

@@ -27,7 +27,13 @@ def _tuple(value: Ints, n: int, name: str) -> tuple[int, ...]:
 
 
 def _windows(
-    name: str, x: Array, n: int, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints,
+    name: str,
+    x: Array,
+    n: int,
+    kernel: Ints,
+    stride: Ints,
+    padding: Ints,
+    dilation: Ints,
     ceil_mode: bool,
 ) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], list[tuple[int, int]]]:
     """(kernel, stride, dilation, padding on both sides) of a pooling; checked."""
@@ -67,8 +73,9 @@ def _overhang(name: str, size: int, k: int, s: int, p: int, h: int, ceil_mode: b
     return max((out - 1) * s + h * (k - 1) + 1 - size - 2 * p, 0)
 
 
-def _reduce(x: Array, start: Any, join: Any, kernel: Any, steps: Any, holes: Any,
-            around: Any) -> Array:
+def _reduce(
+    x: Array, start: Any, join: Any, kernel: Any, steps: Any, holes: Any, around: Any
+) -> Array:
     lead = x.ndim - len(kernel)
     ones, none = (1,) * lead, [(0, 0)] * lead
     return lax.reduce_window(
@@ -85,21 +92,27 @@ def _lowest(dtype: Any) -> Any:
 def _max_pool(n: int) -> Any:
     name = f"max_pool{n}d"
 
-    def body(self: Array, kernel_size: Ints, stride: Ints = None, padding: Ints = 0,
-             dilation: Ints = 1, ceil_mode: bool = False) -> Array:
+    def body(
+        self: Array,
+        kernel_size: Ints,
+        stride: Ints = None,
+        padding: Ints = 0,
+        dilation: Ints = 1,
+        ceil_mode: bool = False,
+    ) -> Array:
         kernel, steps, holes, around = _windows(
             name, self, n, kernel_size, stride, padding, dilation, ceil_mode
         )
-        simple = kernel == steps and all(p == (0, 0) for p in around) and all(
-            h == 1 for h in holes)
+        simple = kernel == steps and all(p == (0, 0) for p in around) and all(h == 1 for h in holes)
         if simple and n == 2:
             return _tiled_max(self, kernel)
         return _reduce(self, _lowest(self.dtype), lax.max, kernel, steps, holes, around)
 
     body.__name__ = f"_{name}"
     body.__doc__ = "Largest values of windows. [N, C, ...] -> [N, C, ...]"
-    return op(function=False, saves=("self", "result"),
-              grad_name=f"MaxPool{n}DWithIndicesBackward0")(body)
+    return op(
+        function=False, saves=("self", "result"), grad_name=f"MaxPool{n}DWithIndicesBackward0"
+    )(body)
 
 
 def _tiled_max(x: Array, kernel: tuple[int, ...]) -> Array:
@@ -117,8 +130,14 @@ def _tiled_max(x: Array, kernel: tuple[int, ...]) -> Array:
 
 
 def _max_pool_indices(n: int) -> Any:
-    def body(self: Array, kernel_size: Ints, stride: Ints = None, padding: Ints = 0,
-             dilation: Ints = 1, ceil_mode: bool = False) -> tuple[Array, Array]:
+    def body(
+        self: Array,
+        kernel_size: Ints,
+        stride: Ints = None,
+        padding: Ints = 0,
+        dilation: Ints = 1,
+        ceil_mode: bool = False,
+    ) -> tuple[Array, Array]:
         kernel, steps, holes, around = _windows(
             f"max_pool{n}d", self, n, kernel_size, stride, padding, dilation, ceil_mode
         )
@@ -134,7 +153,12 @@ def _max_pool_indices(n: int) -> Any:
         _, index = lax.reduce_window(
             (lax.stop_gradient(self), places),
             (_lowest(self.dtype), np.array(np.iinfo(np.int64).max)),
-            join, ones + kernel, ones + steps, none + around, None, ones + holes,
+            join,
+            ones + kernel,
+            ones + steps,
+            none + around,
+            None,
+            ones + holes,
         )
         flat = self.reshape(*self.shape[:-n], -1)
         values = jnp.take_along_axis(flat, index.reshape(*index.shape[:-n], -1), -1)
@@ -142,21 +166,33 @@ def _max_pool_indices(n: int) -> Any:
 
     body.__name__ = f"_max_pool{n}d_with_indices"
     body.__doc__ = "Largest values of windows and where they were. [N, C, ...]"
-    return op(function=False, saves=("self",),
-              grad_name=f"MaxPool{n}DWithIndicesBackward0")(body)
+    return op(function=False, saves=("self",), grad_name=f"MaxPool{n}DWithIndicesBackward0")(body)
 
 
 def _declare_max_pool(n: int) -> None:
     values, both = _max_pool(n), _max_pool_indices(n)
 
-    def pool(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0,  # noqa: A002
-             dilation: Any = 1, ceil_mode: bool = False, return_indices: bool = False) -> Any:
+    def pool(
+        input: Tensor,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        dilation: Any = 1,
+        ceil_mode: bool = False,
+        return_indices: bool = False,
+    ) -> Any:
         facade = both if return_indices else values
         return facade(input, kernel_size, stride, padding, dilation, ceil_mode)
 
-    def with_indices(input: Tensor, kernel_size: Any, stride: Any = None,  # noqa: A002
-                     padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
-                     return_indices: bool = False) -> Any:
+    def with_indices(
+        input: Tensor,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        dilation: Any = 1,
+        ceil_mode: bool = False,
+        return_indices: bool = False,
+    ) -> Any:
         return both(input, kernel_size, stride, padding, dilation, ceil_mode)
 
     pool.__doc__ = with_indices.__doc__ = "Largest values of windows. [N, C, ...] -> [N, C, ...]"
@@ -171,9 +207,15 @@ for _n in (1, 2, 3):
 def _avg_pool(n: int) -> Any:
     name = f"avg_pool{n}d"
 
-    def body(self: Array, kernel_size: Ints, stride: Ints = None, padding: Ints = 0,
-             ceil_mode: bool = False, count_include_pad: bool = True,
-             divisor_override: int | None = None) -> Array:
+    def body(
+        self: Array,
+        kernel_size: Ints,
+        stride: Ints = None,
+        padding: Ints = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
+    ) -> Array:
         kernel, steps, holes, around = _windows(
             name, self, n, kernel_size, stride, padding, 1, ceil_mode
         )
@@ -192,8 +234,9 @@ def _avg_pool(n: int) -> Any:
     return op("functional", saves=(), function=n == 1)(body)
 
 
-def _counts(x: Array, n: int, kernel: Any, steps: Any, around: Any, sides: Any,
-            with_padding: bool) -> Array:
+def _counts(
+    x: Array, n: int, kernel: Any, steps: Any, around: Any, sides: Any, with_padding: bool
+) -> Array:
     """How many elements each window counts: of the input, or of the input and its padding."""
     space = x.shape[-n:]
     ones = jnp.ones(space, x.dtype)
@@ -263,7 +306,7 @@ def _adaptive_max(n: int) -> Any:
     body.__doc__ = "Largest values of as many windows as wanted, with indices."
     inner = op(function=False, saves=("self",), grad_name=f"AdaptiveMaxPool{n}DBackward0")(body)
 
-    def pool(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:  # noqa: A002
+    def pool(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
         found = inner(input, output_size)
         return found if return_indices else found[0]
 

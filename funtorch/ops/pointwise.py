@@ -35,19 +35,35 @@ def _unary(
 
     def body(self: Array) -> Array:
         if real and jnp.iscomplexobj(self):
-            raise RuntimeError(f'"{name}" not implemented for \'{_word(self.dtype)}\'')
+            raise RuntimeError(f"\"{name}\" not implemented for '{_word(self.dtype)}'")
         return lower(self)
 
     body.__name__ = name
     body.__doc__ = f"{meaning} self: [...] -> [...]"
-    return op("method", "inplace", promote=promote, saves=saves, aliases=aliases,
-              differentiable=differentiable, layout="pointwise")(body)
+    return op(
+        "method",
+        "inplace",
+        promote=promote,
+        saves=saves,
+        aliases=aliases,
+        differentiable=differentiable,
+        layout="pointwise",
+    )(body)
 
 
 _WORDS = {
-    "float32": "Float", "float64": "Double", "float16": "Half", "bfloat16": "BFloat16",
-    "uint8": "Byte", "int8": "Char", "int16": "Short", "int32": "Int", "int64": "Long",
-    "bool": "Bool", "complex64": "ComplexFloat", "complex128": "ComplexDouble",
+    "float32": "Float",
+    "float64": "Double",
+    "float16": "Half",
+    "bfloat16": "BFloat16",
+    "uint8": "Byte",
+    "int8": "Char",
+    "int16": "Short",
+    "int32": "Int",
+    "int64": "Long",
+    "bool": "Bool",
+    "complex64": "ComplexFloat",
+    "complex128": "ComplexDouble",
 }
 
 
@@ -60,10 +76,8 @@ RESULT = ("result",)
 # Exponentials, logarithms, roots ---------------------------------------------------------------
 
 _unary("exp", jnp.exp, "e to the power of each element.", saves=RESULT)
-_unary("exp2", jnp.exp2, "2 to the power of each element.", saves=RESULT,
-       aliases=("special.exp2",))
-_unary("expm1", jnp.expm1, "exp(x) - 1, exact near zero.", saves=RESULT,
-       aliases=("special.expm1",))
+_unary("exp2", jnp.exp2, "2 to the power of each element.", saves=RESULT, aliases=("special.exp2",))
+_unary("expm1", jnp.expm1, "exp(x) - 1, exact near zero.", saves=RESULT, aliases=("special.expm1",))
 _unary("log", jnp.log, "Natural logarithm.")
 _unary("log2", jnp.log2, "Logarithm to base 2.")
 _unary("log10", jnp.log10, "Logarithm to base 10.")
@@ -109,19 +123,32 @@ def _whole(lower: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 _unary("floor", _whole(jnp.floor), "Rounded down.", promote=None, saves=(), real=True)
 _unary("ceil", _whole(jnp.ceil), "Rounded up.", promote=None, saves=(), real=True)
-_unary("trunc", _whole(jnp.trunc), "Rounded towards zero.", promote=None, saves=(),
-       aliases=("fix",), real=True)
-_unary("frac", lambda x: x - lax.stop_gradient(jnp.trunc(x)), "What is behind the point.",
-       promote=None, saves=(), real=True)
+_unary(
+    "trunc",
+    _whole(jnp.trunc),
+    "Rounded towards zero.",
+    promote=None,
+    saves=(),
+    aliases=("fix",),
+    real=True,
+)
+_unary(
+    "frac",
+    lambda x: x - lax.stop_gradient(jnp.trunc(x)),
+    "What is behind the point.",
+    promote=None,
+    saves=(),
+    real=True,
+)
 
 
 @op("method", "inplace", layout="pointwise", saves=(), aliases=("special.round",))
-def round(self: Array, *, decimals: int = 0) -> Array:  # noqa: A001
+def round(self: Array, *, decimals: int = 0) -> Array:
     """Rounded to whole numbers (halves to even), or to some decimals. [...] -> [...]"""
     if not _floating(self):
         return self
     if jnp.iscomplexobj(self):
-        raise RuntimeError('"round_cpu" not implemented for \'ComplexFloat\'')
+        raise RuntimeError("\"round_cpu\" not implemented for 'ComplexFloat'")
     scale = 10.0 ** abs(decimals)
     if decimals == 0:
         return _whole(jnp.round)(self)
@@ -180,18 +207,29 @@ def positive(self: Any) -> Any:
 
 
 _unary("sign", _whole(jnp.sign), "-1, 0 or 1.", promote=None, saves=(), real=True)
-_unary("sgn", lambda x: _sgn(x) if jnp.iscomplexobj(x) else _whole(jnp.sign)(x),
-       "The sign; for complex numbers x / |x|.", promote=None)
+_unary(
+    "sgn",
+    lambda x: _sgn(x) if jnp.iscomplexobj(x) else _whole(jnp.sign)(x),
+    "The sign; for complex numbers x / |x|.",
+    promote=None,
+)
 _unary("square", lambda x: x * x, "x * x.", promote=None)
 _unary("erf", lax.erf, "Gauss error function.", aliases=("special.erf",))
 _unary("erfc", lax.erfc, "1 - erf(x).", aliases=("special.erfc",))
 _unary("erfinv", lax.erf_inv, "Inverse of erf.", aliases=("special.erfinv",))
-_unary("lgamma", jax.scipy.special.gammaln, "Logarithm of the gamma function.",
-       aliases=("special.gammaln",))
-_unary("digamma", jax.scipy.special.digamma, "Logarithmic derivative of gamma.",
-       aliases=("special.digamma", "special.psi"))
-_unary("i0", jax.scipy.special.i0, "Modified Bessel function of order 0.",
-       aliases=("special.i0",))
+_unary(
+    "lgamma",
+    jax.scipy.special.gammaln,
+    "Logarithm of the gamma function.",
+    aliases=("special.gammaln",),
+)
+_unary(
+    "digamma",
+    jax.scipy.special.digamma,
+    "Logarithmic derivative of gamma.",
+    aliases=("special.digamma", "special.psi"),
+)
+_unary("i0", jax.scipy.special.i0, "Modified Bessel function of order 0.", aliases=("special.i0",))
 
 
 @op("method", layout="pointwise", differentiable=False)
@@ -233,8 +271,12 @@ def logit(self: Array, eps: Scalar | None = None) -> Array:
 
 
 @op("method", "inplace", layout="pointwise")
-def nan_to_num(self: Array, nan: Scalar | None = None, posinf: Scalar | None = None,
-               neginf: Scalar | None = None) -> Array:
+def nan_to_num(
+    self: Array,
+    nan: Scalar | None = None,
+    posinf: Scalar | None = None,
+    neginf: Scalar | None = None,
+) -> Array:
     """NaN and infinities replaced by finite numbers. [...] -> [...]"""
     if not _floating(self):
         return self
@@ -245,15 +287,16 @@ def nan_to_num(self: Array, nan: Scalar | None = None, posinf: Scalar | None = N
 
 
 @op("method", "inplace", promote="arith", layout="pointwise", aliases=("clip",))
-def clamp(self: Array, min: Array | Scalar | None = None,  # noqa: A002
-          max: Array | Scalar | None = None) -> Array:  # noqa: A002
+def clamp(
+    self: Array, min: Array | Scalar | None = None, max: Array | Scalar | None = None
+) -> Array:
     """Elements brought into [min, max]. self: [...] -> [...]"""
     if min is None and max is None:
         raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
     if jnp.iscomplexobj(self):
         raise NotImplementedError("clamp is not supported for complex types")
     if self.dtype == jnp.bool_:
-        raise RuntimeError('"clamp_scalar_cpu" not implemented for \'Bool\'')
+        raise RuntimeError("\"clamp_scalar_cpu\" not implemented for 'Bool'")
     out = self
     if min is not None:
         out = _limited(out, min, jnp.maximum, lambda x, bound: x >= bound)
@@ -269,13 +312,13 @@ def _limited(x: Array, bound: Array | Scalar, pick: Any, inside: Any) -> Array:
 
 
 @composite("method", "inplace")
-def clamp_min(self: Any, min: Any) -> Any:  # noqa: A002
+def clamp_min(self: Any, min: Any) -> Any:
     """`clamp(min=min)`."""
     return clamp(self, min=min)
 
 
 @composite("method", "inplace")
-def clamp_max(self: Any, max: Any) -> Any:  # noqa: A002
+def clamp_max(self: Any, max: Any) -> Any:
     """`clamp(max=max)`."""
     return clamp(self, max=max)
 
@@ -310,7 +353,7 @@ _question("isreal", jnp.isreal, "Without an imaginary part?")
 def _whole_only(name: str, *operands: Any) -> None:
     for x in operands:
         if hasattr(x, "dtype") and _floating(x):
-            raise RuntimeError(f'"{name}_cpu" not implemented for \'{_word(x.dtype)}\'')
+            raise RuntimeError(f"\"{name}_cpu\" not implemented for '{_word(x.dtype)}'")
 
 
 def _bitwise(name: str, lower: Callable[[Any, Any], Any], meaning: str) -> Any:
@@ -320,8 +363,7 @@ def _bitwise(name: str, lower: Callable[[Any, Any], Any], meaning: str) -> Any:
 
     body.__name__ = name
     body.__doc__ = f"{meaning} self, other: [...] -> [...]"
-    return op("method", "inplace", promote="arith", differentiable=False,
-              layout="pointwise")(body)
+    return op("method", "inplace", promote="arith", differentiable=False, layout="pointwise")(body)
 
 
 _bitwise("bitwise_and", jnp.bitwise_and, "Bits set in both.")
@@ -359,6 +401,6 @@ def logical_not(self: Array) -> Array:
 
 
 @op(promote="float", layout="pointwise", saves=())
-def polar(abs: Array, angle: Array) -> Array:  # noqa: A002
+def polar(abs: Array, angle: Array) -> Array:
     """Complex numbers from magnitude and angle. [...], [...] -> [...]"""
     return lax.complex(abs * jnp.cos(angle), abs * jnp.sin(angle))

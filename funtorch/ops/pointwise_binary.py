@@ -119,7 +119,7 @@ def _trunc_of_jvp(primals, tangents):  # type: ignore[no-untyped-def]
 def _rounded_divide(self: Array | Scalar, other: Array | Scalar, rounding_mode: str) -> Array:
     first, second = jnp.broadcast_arrays(*_arrays(self, other))
     if first.dtype == jnp.bool_:
-        raise RuntimeError('"div_floor" not implemented for \'Bool\'')
+        raise RuntimeError("\"div_floor\" not implemented for 'Bool'")
     return _floor_of(first, second) if rounding_mode == "floor" else _trunc_of(first, second)
 
 
@@ -134,7 +134,6 @@ def div(self: Array, other: Array, *, rounding_mode: str | None = None) -> Array
             f"'{rounding_mode}'"
         )
     return _rounded_divide(self, other, rounding_mode)
-
 
 
 @composite("method", "inplace")
@@ -154,8 +153,11 @@ def remainder(self: Array | Scalar, other: Array | Scalar) -> Array:
     """The remainder with the sign of the divisor (Python's %). [...], [...] -> [...]"""
     first, second = _arrays(self, other)
     if _floating(first):
-        return jnp.where(jnp.isinf(second) & jnp.isfinite(first) & (first != 0)
-                         & ((first < 0) != (second < 0)), second, jnp.remainder(first, second))
+        return jnp.where(
+            jnp.isinf(second) & jnp.isfinite(first) & (first != 0) & ((first < 0) != (second < 0)),
+            second,
+            jnp.remainder(first, second),
+        )
     safe = jnp.where(second == 0, jnp.ones_like(second), second)
     return jnp.remainder(first, safe)
 
@@ -187,13 +189,13 @@ def _power_jvp(primals, tangents):  # type: ignore[no-untyped-def]
 
 
 @op("method", "inplace", promote="arith", layout="pointwise", grad_name="PowBackward0")
-def pow(self: Array | Scalar, exponent: Array | Scalar) -> Array:  # noqa: A001
+def pow(self: Array | Scalar, exponent: Array | Scalar) -> Array:
     """self to the power of exponent, elementwise. [...], [...] -> [...]"""
     if not hasattr(exponent, "dtype"):
         return _power_by_number(self, exponent)
     base, exponent = jnp.broadcast_arrays(*_arrays(self, exponent))
     if base.dtype == jnp.bool_:
-        raise RuntimeError('"pow" not implemented for \'Bool\'')
+        raise RuntimeError("\"pow\" not implemented for 'Bool'")
     if _floating(base):
         return _power(base, exponent)
     return _integer_power(base, exponent)
@@ -203,10 +205,17 @@ def _power_by_number(self: Array, exponent: Scalar) -> Array:
     if not _floating(self):
         if isinstance(exponent, int) and exponent < 0:
             raise RuntimeError("Integers to negative integer powers are not allowed.")
-        return lax.integer_pow(self, exponent) if self.dtype != jnp.bool_ else self.astype(
-            jnp.int64) ** exponent
-    if isinstance(exponent, int | float) and exponent == int_or_none(exponent) and (
-        abs(exponent) <= 32  # type: ignore[arg-type]
+        return (
+            lax.integer_pow(self, exponent)
+            if self.dtype != jnp.bool_
+            else self.astype(jnp.int64) ** exponent
+        )
+    if (
+        isinstance(exponent, int | float)
+        and exponent == int_or_none(exponent)
+        and (
+            abs(exponent) <= 32  # type: ignore[arg-type]
+        )
     ):
         return lax.integer_pow(self, int(exponent))
     if exponent == 0.5:
@@ -280,7 +289,7 @@ def _hypot_jvp(primals, tangents):  # type: ignore[no-untyped-def]
 def hypot(self: Array, other: Array) -> Array:
     """The length of the vector (self, other). [...], [...] -> [...]"""
     if not _floating(self):
-        raise RuntimeError(f'"hypot" not implemented for \'{self.dtype.name.capitalize()}\'')
+        raise RuntimeError(f"\"hypot\" not implemented for '{self.dtype.name.capitalize()}'")
     return _hypot(*jnp.broadcast_arrays(self, other))
 
 
@@ -347,9 +356,13 @@ def addcdiv(self: Array, tensor1: Array, tensor2: Array, *, value: Scalar = 1) -
     return self + value * (tensor1 / tensor2)
 
 
-@op("method", "inplace", promote="arith", layout="pointwise", differentiable=False,
-    name="heaviside")
+@op(
+    "method", "inplace", promote="arith", layout="pointwise", differentiable=False, name="heaviside"
+)
 def heaviside(self: Array, values: Array) -> Array:
     """0 below zero, `values` at zero, 1 above. [...], [...] -> [...]"""
-    return jnp.heaviside(self, values).astype(self.dtype) if _floating(self) else jnp.where(
-        self == 0, values, (self > 0).astype(self.dtype))
+    return (
+        jnp.heaviside(self, values).astype(self.dtype)
+        if _floating(self)
+        else jnp.where(self == 0, values, (self > 0).astype(self.dtype))
+    )

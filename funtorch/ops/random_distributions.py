@@ -35,16 +35,19 @@ def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Generator | None = None
     if not 0 <= p <= 1:
         raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={p:g}")
     if kind.is_complex:
-        raise NotImplementedError(f"\"bernoulli_scalar_cpu_\" not implemented for "
-                                  f"'{kind_of(self)}'")
-    return fill(self, generator,
-                lambda e, n: sampling.below(e, n, p).astype(kind.numpy),
-                lambda key, size: keyed._key_bernoulli(key, size, p, kind))
+        raise NotImplementedError(
+            f"\"bernoulli_scalar_cpu_\" not implemented for '{kind_of(self)}'"
+        )
+    return fill(
+        self,
+        generator,
+        lambda e, n: sampling.below(e, n, p).astype(kind.numpy),
+        lambda key, size: keyed._key_bernoulli(key, size, p, kind),
+    )
 
 
 @composite("method", function=False)
-def exponential_(self: Tensor, lambd: float = 1.0, *,
-                 generator: Generator | None = None) -> Tensor:
+def exponential_(self: Tensor, lambd: float = 1.0, *, generator: Generator | None = None) -> Tensor:
     """Overwrite with exponential numbers of this rate."""
     kind, rate = dtype_of(self), _number(lambd)
     if not kind.is_floating_point:
@@ -54,9 +57,12 @@ def exponential_(self: Tensor, lambd: float = 1.0, *,
         )
     if not rate > 0:
         raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={rate:g}")
-    return fill(self, generator,
-                lambda e, n: sampling.exponential(e, n, kind.numpy, rate),
-                lambda key, size: keyed._key_exponential(key, size, rate, kind))
+    return fill(
+        self,
+        generator,
+        lambda e, n: sampling.exponential(e, n, kind.numpy, rate),
+        lambda key, size: keyed._key_exponential(key, size, rate, kind),
+    )
 
 
 @composite("method", function=False)
@@ -65,13 +71,18 @@ def geometric_(self: Tensor, p: float, *, generator: Generator | None = None) ->
     kind, p = dtype_of(self), _number(p)
     if not 0 < p < 1:
         raise RuntimeError(f"geometric_ expects p to be in (0, 1), but got p={p:g}")
-    return fill(self, generator, lambda e, n: sampling.geometric(e, n, kind.numpy, p),
-                lambda key, size: _geometric_of(_unit(key, size), p).to(kind))
+    return fill(
+        self,
+        generator,
+        lambda e, n: sampling.geometric(e, n, kind.numpy, p),
+        lambda key, size: _geometric_of(_unit(key, size), p).to(kind),
+    )
 
 
 @composite("method", function=False)
-def cauchy_(self: Tensor, median: float = 0.0, sigma: float = 1.0, *,
-            generator: Generator | None = None) -> Tensor:
+def cauchy_(
+    self: Tensor, median: float = 0.0, sigma: float = 1.0, *, generator: Generator | None = None
+) -> Tensor:
     """Overwrite with Cauchy numbers."""
     kind, median, sigma = dtype_of(self), _number(median), _number(sigma)
     if not kind.is_floating_point:
@@ -81,21 +92,30 @@ def cauchy_(self: Tensor, median: float = 0.0, sigma: float = 1.0, *,
         )
     if not sigma > 0:
         raise RuntimeError(f"cauchy_ expects sigma > 0.0, but found sigma={sigma:g}")
-    return fill(self, generator, lambda e, n: sampling.cauchy(e, n, kind.numpy, median, sigma),
-                lambda key, size: _cauchy_of(_unit(key, size), median, sigma).to(kind))
+    return fill(
+        self,
+        generator,
+        lambda e, n: sampling.cauchy(e, n, kind.numpy, median, sigma),
+        lambda key, size: _cauchy_of(_unit(key, size), median, sigma).to(kind),
+    )
 
 
 @composite("method", function=False)
-def log_normal_(self: Tensor, mean: float = 1.0, std: float = 2.0, *,
-                generator: Generator | None = None) -> Tensor:
+def log_normal_(
+    self: Tensor, mean: float = 1.0, std: float = 2.0, *, generator: Generator | None = None
+) -> Tensor:
     """Overwrite with numbers whose logarithm is normal."""
     kind, mean, std = dtype_of(self), _number(mean), _number(std)
     if not std > 0:
         raise RuntimeError(f"log_normal_ expects std > 0.0, but found std={std:g}")
     if not kind.is_floating_point:
         raise NotImplementedError(f"\"log_normal_cpu\" not implemented for '{kind_of(self)}'")
-    return fill(self, generator, lambda e, n: sampling.log_normal(e, n, kind.numpy, mean, std),
-                lambda key, size: keyed._key_normal(key, size, mean, std, kind).exp())
+    return fill(
+        self,
+        generator,
+        lambda e, n: sampling.log_normal(e, n, kind.numpy, mean, std),
+        lambda key, size: keyed._key_normal(key, size, mean, std, kind).exp(),
+    )
 
 
 def _unit(key: Tensor, size: Any) -> Tensor:
@@ -127,23 +147,28 @@ def _bernoulli_below(self: Array, unit: Array, dtype: np.dtype[Any]) -> Array:
 def _bernoulli(p: Tensor, generator: Any, kind: dtypes.dtype) -> Tensor:
     own = dtype_of(p)
     if not own.is_floating_point:
-        raise NotImplementedError(
-            f"\"bernoulli_tensor_cpu_p_\" not implemented for '{kind_of(p)}'"
-        )
+        raise NotImplementedError(f"\"bernoulli_tensor_cpu_p_\" not implemented for '{kind_of(p)}'")
     wide = own is dtypes.float64
     type_ = np.float64 if wide else np.float32
 
     def draw(engine: Any, count: int) -> Any:
         return sampling.uniform(engine, count, type_, 0.0, 1.0)
 
-    unit = drawn(size_of(p), p._value.aval.place, generator, draw,
-                 lambda key, size: keyed._key_uniform(key, size, 0.0, 1.0, dtypes.of(type_)), type_)
+    unit = drawn(
+        size_of(p),
+        p._value.aval.place,
+        generator,
+        draw,
+        lambda key, size: keyed._key_uniform(key, size, 0.0, 1.0, dtypes.of(type_)),
+        type_,
+    )
     return _bernoulli_below(p, unit, kind)
 
 
 @composite("method")
-def bernoulli(self: Tensor, p: float | None = None, *,
-              generator: Generator | None = None) -> Tensor:
+def bernoulli(
+    self: Tensor, p: float | None = None, *, generator: Generator | None = None
+) -> Tensor:
     """Ones with the probabilities `self` (or p everywhere), and zeros. [...] -> [...]"""
     if p is not None:
         return self.clone().detach().bernoulli_(p, generator=generator)
@@ -158,21 +183,34 @@ def _normal_scaled(mean: Array, std: Array, unit: Array) -> Array:
 
 
 @composite("method", function=True)
-def normal(self: Any = 0.0, std: Any = 1.0, size: Any = None, *,
-           mean: Any = None, generator: Generator | None = None, out: Tensor | None = None,
-           dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
-           requires_grad: bool = False) -> Tensor:
+def normal(
+    self: Any = 0.0,
+    std: Any = 1.0,
+    size: Any = None,
+    *,
+    mean: Any = None,
+    generator: Generator | None = None,
+    out: Tensor | None = None,
+    dtype: Any = None,
+    layout: Any = None,
+    device: Any = None,
+    pin_memory: bool = False,
+    requires_grad: bool = False,
+) -> Tensor:
     """Normal numbers; mean and std may be tensors. [...], [...] -> [...]"""
     mean = self if mean is None else mean
     if size is not None:
         kind = _floating(dtype, "normal_kernel_cpu")
-        made = _normal(shape_from((size,)), place_of(device), generator, kind,
-                       _number(mean), _number(std))
+        made = _normal(
+            shape_from((size,)), place_of(device), generator, kind, _number(mean), _number(std)
+        )
         return finish(made, requires_grad, out)
     given = mean if isinstance(mean, Tensor) else std
     if not isinstance(given, Tensor):
-        raise TypeError("normal() received an invalid combination of arguments - expected mean "
-                        "or std to be a Tensor, or a size")
+        raise TypeError(
+            "normal() received an invalid combination of arguments - expected mean "
+            "or std to be a Tensor, or a size"
+        )
     if not isinstance(std, Tensor) and not std >= 0:
         raise RuntimeError(f"normal expects std >= 0.0, but found std {std:g}")
     kind = _floating(dtype_of(given), "normal_kernel_cpu")
@@ -185,9 +223,14 @@ def normal(self: Any = 0.0, std: Any = 1.0, size: Any = None, *,
 def _sampled(self: Tensor, generator: Any, draw: Any, in_program: Any) -> Tensor:
     """Numbers in the likeness of `self`, from a sampler that works in double precision."""
     own = dtype_of(self).numpy
-    return drawn(size_of(self), self._value.aval.place, generator,
-                 lambda engine, count: draw(engine).astype(own),
-                 lambda key, size: in_program(key), own)
+    return drawn(
+        size_of(self),
+        self._value.aval.place,
+        generator,
+        lambda engine, count: draw(engine).astype(own),
+        lambda key, size: in_program(key),
+        own,
+    )
 
 
 def _doubles(tensor: Tensor) -> Any:
@@ -222,20 +265,25 @@ def binomial(count: Tensor, prob: Tensor, generator: Generator | None = None) ->
     """Binomial numbers. count, prob: [...] -> [...]"""
     for name, tensor in (("count", count), ("prob", prob)):
         if not dtype_of(tensor).is_floating_point:
-            raise ValueError(f"binomial only supports floating-point dtypes for {name}, got: "
-                             f"{kind_of(tensor)}")
+            raise ValueError(
+                f"binomial only supports floating-point dtypes for {name}, got: {kind_of(tensor)}"
+            )
     if dtype_of(count) is not dtype_of(prob):
         raise RuntimeError(f"Found dtype {kind_of(prob)} but expected {kind_of(count)}")
     shape = np.broadcast_shapes(size_of(count), size_of(prob))
     count, prob = count.detach().expand(shape), prob.detach().expand(shape)
-    return _sampled(count, generator,
-                    lambda engine: rejection.binomial(engine, _doubles(count), _doubles(prob)),
-                    lambda key: keyed._key_binomial(key, count, prob))
+    return _sampled(
+        count,
+        generator,
+        lambda engine: rejection.binomial(engine, _doubles(count), _doubles(prob)),
+        lambda key: keyed._key_binomial(key, count, prob),
+    )
 
 
 @composite("method")
-def multinomial(self: Tensor, num_samples: int, replacement: bool = False, *,
-                generator: Generator | None = None) -> Tensor:
+def multinomial(
+    self: Tensor, num_samples: int, replacement: bool = False, *, generator: Generator | None = None
+) -> Tensor:
     """Categories drawn by weight. [..., categories] -> [..., num_samples]"""
     rank = self.ndim
     if rank not in (1, 2):
@@ -261,9 +309,14 @@ def multinomial(self: Tensor, num_samples: int, replacement: bool = False, *,
             return rejection.multinomial(engine, _single(host), num_samples).reshape(-1)
         return _first_to_ring(engine, host, num_samples).reshape(-1)
 
-    return drawn(shape, place, generator, draw,
-                 lambda key, size: _key_multinomial(key, weights, num_samples, replacement),
-                 np.int64)
+    return drawn(
+        shape,
+        place,
+        generator,
+        draw,
+        lambda key, size: _key_multinomial(key, weights, num_samples, replacement),
+        np.int64,
+    )
 
 
 def _check_weights(host: Any, by_row: bool) -> None:
@@ -301,7 +354,8 @@ def _key_multinomial(key: Array, weights: Array, samples: int, replacement: bool
     words = jax.random.wrap_key_data(key, impl="threefry2x32")
     if replacement:
         drawn_first = jax.random.categorical(
-            words, logits, axis=-1, shape=(samples, *logits.shape[:-1]))
+            words, logits, axis=-1, shape=(samples, *logits.shape[:-1])
+        )
         return jnp.moveaxis(drawn_first, 0, -1).astype(jnp.int64)
     ranked = logits + jax.random.gumbel(words, logits.shape)
     return jnp.argsort(-ranked, axis=-1)[..., :samples].astype(jnp.int64)
@@ -313,9 +367,12 @@ def standard_gamma(self: Tensor, generator: Generator | None = None) -> Tensor:
     own = self.detach()
     kind = dtype_of(self)
     smallest = float(np.finfo(np.float64 if kind is dtypes.float64 else np.float32).tiny)
-    made = _sampled(own, generator,
-                    lambda engine: rejection.gamma(engine, to_host(own).reshape(-1), smallest),
-                    lambda key: keyed._key_gamma(key, own))
+    made = _sampled(
+        own,
+        generator,
+        lambda engine: rejection.gamma(engine, to_host(own).reshape(-1), smallest),
+        lambda key: keyed._key_gamma(key, own),
+    )
     return _gamma_grad(self, made)
 
 
@@ -355,5 +412,3 @@ def sample_dirichlet(self: Tensor, generator: Generator | None = None) -> Tensor
         return made / made.sum(-1, keepdim=True)
 
     return convert(_sampled(own, generator, draw, in_program), kind, None)
-
-

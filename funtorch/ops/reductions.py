@@ -37,15 +37,17 @@ def _accumulated(x: Array, dtype: Dtype) -> Array:
 
 
 @op("method", saves=())
-def sum(self: Array, dim: Ints = None, keepdim: bool = False, *,  # noqa: A001
-        dtype: Dtype | None = None) -> Array:
+def sum(
+    self: Array, dim: Ints = None, keepdim: bool = False, *, dtype: Dtype | None = None
+) -> Array:
     """The sum over some dimensions. [...] -> [...]"""
     return _accumulated(self, dtype).sum(_dims(dim, self.ndim), keepdims=keepdim)
 
 
 @op("method", saves=())
-def nansum(self: Array, dim: Ints = None, keepdim: bool = False, *,
-           dtype: Dtype | None = None) -> Array:
+def nansum(
+    self: Array, dim: Ints = None, keepdim: bool = False, *, dtype: Dtype | None = None
+) -> Array:
     """The sum, NaN counting as zero. [...] -> [...]"""
     x = _accumulated(self, dtype)
     if jnp.iscomplexobj(x):
@@ -65,8 +67,9 @@ def _mean_checked(name: str, x: Array, dtype: Dtype) -> Array:
 
 
 @op("method", saves=())
-def mean(self: Array, dim: Ints = None, keepdim: bool = False, *,
-         dtype: Dtype | None = None) -> Array:
+def mean(
+    self: Array, dim: Ints = None, keepdim: bool = False, *, dtype: Dtype | None = None
+) -> Array:
     """The mean over some dimensions. [...] -> [...]"""
     x = _mean_checked("mean", self, dtype)
     axes = _dims(dim, x.ndim)
@@ -76,8 +79,9 @@ def mean(self: Array, dim: Ints = None, keepdim: bool = False, *,
 
 
 @op("method", saves=("self",))
-def nanmean(self: Array, dim: Ints = None, keepdim: bool = False, *,
-            dtype: Dtype | None = None) -> Array:
+def nanmean(
+    self: Array, dim: Ints = None, keepdim: bool = False, *, dtype: Dtype | None = None
+) -> Array:
     """The mean of what is not NaN. [...] -> [...]"""
     x = _mean_checked("nanmean", self, dtype)
     axes, bad = _dims(dim, x.ndim), jnp.isnan(x)
@@ -92,8 +96,9 @@ def _prod(self: Array, dim: int | None, keepdim: bool, dtype: Dtype | None) -> A
 
 
 @composite("method")
-def prod(self: Tensor, dim: int | None = None, keepdim: bool = False, *,
-         dtype: Any = None) -> Tensor:
+def prod(
+    self: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None
+) -> Tensor:
     """The product of all elements, or along a dimension. [...] -> [...]"""
     return _prod(self, dim, keepdim, dtype)
 
@@ -146,8 +151,14 @@ def _spread_arguments(dim: Any, unbiased: Any, correction: Any) -> tuple[Any, fl
 
 
 def _spread(name: str, facade: Any, with_mean: bool, meaning: str) -> Any:
-    def function(self: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *,
-                 correction: Any = None) -> Any:
+    def function(
+        self: Tensor,
+        dim: Any = None,
+        unbiased: Any = None,
+        keepdim: bool = False,
+        *,
+        correction: Any = None,
+    ) -> Any:
         where, ddof = _spread_arguments(dim, unbiased, correction)
         found = facade(self, where, ddof, keepdim)
         if not with_mean:
@@ -179,8 +190,8 @@ def _truth(name: str, lower: Any, meaning: str) -> Any:
     return op("method", differentiable=False)(body)
 
 
-all = _truth("all", jnp.all, "Are all elements non-zero?")  # noqa: A001
-any = _truth("any", jnp.any, "Is any element non-zero?")  # noqa: A001
+all = _truth("all", jnp.all, "Are all elements non-zero?")
+any = _truth("any", jnp.any, "Is any element non-zero?")
 
 
 @op("method", differentiable=False)
@@ -194,16 +205,14 @@ def count_nonzero(self: Array, dim: Ints = None) -> Array:
 
 def _ordered(name: str, x: Array) -> Array:
     if jnp.iscomplexobj(x):
-        raise RuntimeError(f'"{name}" not implemented for \'ComplexFloat\'')
+        raise RuntimeError(f"\"{name}\" not implemented for 'ComplexFloat'")
     return x
 
 
 def _not_empty(name: str, x: Array, axes: tuple[int, ...]) -> None:
     for d in axes:
         if x.shape[d] == 0:
-            raise IndexError(
-                f"{name}(): Expected reduction dim {d} to have non-zero size."
-            )
+            raise IndexError(f"{name}(): Expected reduction dim {d} to have non-zero size.")
 
 
 def _extreme(x: Array, axes: tuple[int, ...], keepdim: bool, largest: bool) -> Array:
@@ -215,8 +224,11 @@ def _extreme(x: Array, axes: tuple[int, ...], keepdim: bool, largest: bool) -> A
 
 def _shared_extreme(x: Array, axes: tuple[int, ...], keepdim: bool, largest: bool) -> Array:
     found = lax.stop_gradient((jnp.max if largest else jnp.min)(x, axis=axes, keepdims=True))
-    same = (x == found) | (jnp.isnan(x) & jnp.isnan(found)) if jnp.issubdtype(
-        x.dtype, jnp.inexact) else x == found
+    same = (
+        (x == found) | (jnp.isnan(x) & jnp.isnan(found))
+        if jnp.issubdtype(x.dtype, jnp.inexact)
+        else x == found
+    )
     if not jnp.issubdtype(x.dtype, jnp.inexact):
         return found if keepdim else jnp.squeeze(found, axes)
     return _by_mask(x, same, found, axes, keepdim)
@@ -252,8 +264,7 @@ def amin(self: Array, dim: Ints = (), keepdim: bool = False) -> Array:
 
 
 @op("method", returns="min max")
-def aminmax(self: Array, *, dim: int | None = None,
-            keepdim: bool = False) -> tuple[Array, Array]:
+def aminmax(self: Array, *, dim: int | None = None, keepdim: bool = False) -> tuple[Array, Array]:
     """Smallest and largest, of all or along a dimension. [...] -> ([...], [...])"""
     axes = _dims(dim, self.ndim)
     _not_empty("aminmax", self, axes)
@@ -292,8 +303,7 @@ def _of_all(self: Array, largest: bool) -> Array:
 
 
 def _three_way(name: str, largest: bool, pairwise: str) -> Any:
-    def function(self: Tensor, dim: Any = None, keepdim: bool = False, *,
-                 other: Any = None) -> Any:
+    def function(self: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
         if isinstance(dim, Tensor):
             other = dim
         if other is not None:
@@ -307,8 +317,8 @@ def _three_way(name: str, largest: bool, pairwise: str) -> Any:
     return composite("method")(function)
 
 
-max = _three_way("max", True, "maximum")  # noqa: A001
-min = _three_way("min", False, "minimum")  # noqa: A001
+max = _three_way("max", True, "maximum")
+min = _three_way("min", False, "minimum")
 
 
 def _arg_of(name: str, largest: bool) -> Any:
@@ -350,10 +360,14 @@ def _median(self: Array, dim: int, keepdim: bool, skip: bool) -> tuple[Array, Ar
     _not_empty("median", self, (d,))
     order = jnp.argsort(lax.stop_gradient(self), d, stable=True)
     count = self.shape[d]
-    nans = jnp.isnan(self).sum(d, keepdims=True) if jnp.issubdtype(
-        self.dtype, jnp.floating) else jnp.zeros((), jnp.int64)
-    middle = jnp.broadcast_to((count - (nans if skip else 0) - 1) // 2,
-                              self.shape[:d] + (1,) + self.shape[d + 1 :])
+    nans = (
+        jnp.isnan(self).sum(d, keepdims=True)
+        if jnp.issubdtype(self.dtype, jnp.floating)
+        else jnp.zeros((), jnp.int64)
+    )
+    middle = jnp.broadcast_to(
+        (count - (nans if skip else 0) - 1) // 2, self.shape[:d] + (1,) + self.shape[d + 1 :]
+    )
     if not skip:
         middle = jnp.where(nans > 0, count - nans, middle)
     middle = jnp.maximum(middle, 0)
@@ -402,8 +416,14 @@ def mode(self: Array, dim: int = -1, keepdim: bool = False) -> tuple[Array, Arra
 
 
 def _quantile(name: str, lower: Any) -> Any:
-    def body(self: Array, q: Array | Scalar, dim: int | None = None, keepdim: bool = False, *,
-             interpolation: str = "linear") -> Array:
+    def body(
+        self: Array,
+        q: Array | Scalar,
+        dim: int | None = None,
+        keepdim: bool = False,
+        *,
+        interpolation: str = "linear",
+    ) -> Array:
         if self.dtype not in (jnp.float32, jnp.float64):
             raise RuntimeError(f"{name}() input tensor must be either float or double dtype")
         x, axis = (self.reshape(-1), 0) if dim is None else (self, wrap_dim(dim, self.ndim))
@@ -412,8 +432,11 @@ def _quantile(name: str, lower: Any) -> Any:
         if keepdim:
             lead = found.ndim - (x.ndim - 1)
             shape = (1,) * self.ndim if dim is None else None
-            found = found.reshape(*found.shape[:lead], *shape) if shape is not None else (
-                jnp.expand_dims(found, lead + axis))
+            found = (
+                found.reshape(*found.shape[:lead], *shape)
+                if shape is not None
+                else (jnp.expand_dims(found, lead + axis))
+            )
         return found
 
     body.__name__ = name
@@ -472,15 +495,17 @@ def _vector_norm(self: Array, p: float, dim: Ints, keepdim: bool, dtype: Dtype |
 
 
 @composite("linalg", function=False, name="linalg_vector_norm")
-def vector_norm(x: Tensor, ord: float = 2, dim: Any = None, keepdim: bool = False, *,  # noqa: A002
-                dtype: Any = None) -> Tensor:
+def vector_norm(
+    x: Tensor, ord: float = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
+) -> Tensor:
     """The norm of vectors in some dimensions. [...] -> [...]"""
     return _vector_norm(x, float(ord), dim, keepdim, dtype)
 
 
 @composite("method")
-def norm(self: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False,
-         dtype: Any = None) -> Tensor:
+def norm(
+    self: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, dtype: Any = None
+) -> Tensor:
     """The p-norm of all elements, or over some dimensions. [...] -> [...]"""
     if p in ("fro", None):
         p = 2
@@ -559,8 +584,13 @@ cummin = _running_extreme("cummin", jnp.less_equal)
 
 
 @op("method")
-def diff(self: Array, n: int = 1, dim: int = -1, prepend: Array | None = None,
-         append: Array | None = None) -> Array:
+def diff(
+    self: Array,
+    n: int = 1,
+    dim: int = -1,
+    prepend: Array | None = None,
+    append: Array | None = None,
+) -> Array:
     """Differences of neighbours along a dimension, n times. [..., k] -> [..., k - n]"""
     if not self.ndim:
         raise RuntimeError("diff expects input to be at least one-dimensional")

@@ -23,8 +23,7 @@ def wrap_dim(dim: int, ndim: int, *, what: str = "Dimension") -> int:
     span = max(ndim, 1)
     if not -span <= dim < span:
         raise IndexError(
-            f"{what} out of range (expected to be in range of [{-span}, {span - 1}], "
-            f"but got {dim})"
+            f"{what} out of range (expected to be in range of [{-span}, {span - 1}], but got {dim})"
         )
     return dim + span if dim < 0 else dim
 
@@ -326,9 +325,7 @@ def diagonal(self: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Ten
     n = len(size_of(self))
     first, second = wrap_dim(dim1, n), wrap_dim(dim2, n)
     if first == second:
-        raise RuntimeError(
-            f"diagonal dimensions cannot be identical {dim1}, {dim2}"
-        )
+        raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
     return make_view(self, rules.diagonal_view, offset, first, second)
 
 
@@ -349,9 +346,7 @@ def unfold(self: Tensor, dimension: int, size: int, step: int) -> Tensor:
 
 
 def _too_large(size: int, extent: int) -> Any:
-    raise RuntimeError(
-        f"maximum size for tensor at dimension 0 is {extent} but size is {size}"
-    )
+    raise RuntimeError(f"maximum size for tensor at dimension 0 is {extent} but size is {size}")
 
 
 @composite("method")
@@ -447,9 +442,7 @@ def unbind(self: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     if not shape:
         raise IndexError("Dimension specified as 0 but tensor has no dimensions")
     d = wrap_dim(dim, len(shape))
-    return tuple(
-        [one_of_many(make_view(self, rules.select_view, i, d)) for i in range(shape[d])]
-    )
+    return tuple([one_of_many(make_view(self, rules.select_view, i, d)) for i in range(shape[d])])
 
 
 @composite("method", function=False)
@@ -514,8 +507,13 @@ def chunk(self: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
 
 @composite("method")
 def tensor_split(
-    self: Tensor, indices_or_sections: Any = None, dim: int = 0, *,
-    indices: Any = None, sections: Any = None, tensor_indices_or_sections: Any = None,
+    self: Tensor,
+    indices_or_sections: Any = None,
+    dim: int = 0,
+    *,
+    indices: Any = None,
+    sections: Any = None,
+    tensor_indices_or_sections: Any = None,
 ) -> tuple[Tensor, ...]:
     """Pieces between indices, or a number of nearly equal ones, along a dimension."""
     shape = size_of(self)
@@ -544,8 +542,9 @@ def tensor_split(
 
 
 def _split_at(name: str, default_dim: int, least: int) -> Any:
-    def function(self: Tensor, indices_or_sections: Any = None, *, indices: Any = None,
-                 sections: Any = None) -> tuple[Tensor, ...]:
+    def function(
+        self: Tensor, indices_or_sections: Any = None, *, indices: Any = None, sections: Any = None
+    ) -> tuple[Tensor, ...]:
         ndim = len(size_of(self))
         if ndim < least:
             raise RuntimeError(

@@ -145,9 +145,7 @@ def _slice_on_host(x, start, dim, length, step):  # type: ignore[no-untyped-def]
     return x[(slice(None),) * dim + (slice(start, start + length * step, step),)]
 
 
-slice_view = ViewOp(
-    "slice", _slice, _slice_layout, _slice_write, n_scalars=1, host=_slice_on_host
-)
+slice_view = ViewOp("slice", _slice, _slice_layout, _slice_write, n_scalars=1, host=_slice_on_host)
 
 
 # unsqueeze, squeeze, expand -----------------------------------------------------------------
@@ -216,9 +214,7 @@ def _unfold(x, dim, size, step):  # type: ignore[no-untyped-def]
     return jnp.moveaxis(split, dim + 1, -1)
 
 
-def _unfold_layout(
-    shape: Ints, strides: Ints, dim: int, size: int, step: int
-) -> tuple[Ints, int]:
+def _unfold_layout(shape: Ints, strides: Ints, dim: int, size: int, step: int) -> tuple[Ints, int]:
     moved = strides[:dim] + (strides[dim] * step,) + strides[dim + 1 :]
     return (*moved, strides[dim]), 0
 
@@ -302,10 +298,15 @@ bitcast_view = ViewOp(
 )
 
 conj_view = ViewOp(
-    "conj", lambda x: jnp.conj(x), lambda shape, strides: (strides, 0),
+    "conj",
+    lambda x: jnp.conj(x),
+    lambda shape, strides: (strides, 0),
     lambda base, new: jnp.conj(new),
 )
 alias_view = ViewOp(
-    "alias", lambda x: x, lambda shape, strides: (strides, 0), lambda base, new: new,
+    "alias",
+    lambda x: x,
+    lambda shape, strides: (strides, 0),
+    lambda base, new: new,
     grad_name="AliasBackward0",
 )

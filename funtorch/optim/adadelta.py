@@ -13,9 +13,19 @@ from funtorch.optim.optimizer import Optimizer, check_not_negative
 
 
 @op(function=False, differentiable=False)
-def _adadelta(params: list[Array], grads: list[Array], squares: list[Array],
-              deltas: list[Array], steps: list[Array], *, lr: Scalar, rho: float, eps: float,
-              weight_decay: float, maximize: bool) -> tuple[Array, ...]:
+def _adadelta(
+    params: list[Array],
+    grads: list[Array],
+    squares: list[Array],
+    deltas: list[Array],
+    steps: list[Array],
+    *,
+    lr: Scalar,
+    rho: float,
+    eps: float,
+    weight_decay: float,
+    maximize: bool,
+) -> tuple[Array, ...]:
     """New parameters, mean squares of gradients, mean squares of steps, counters."""
     columns: list[list[Array]] = [[], [], [], []]
     for p, g, square, delta, step in zip(params, grads, squares, deltas, steps, strict=True):
@@ -32,18 +42,36 @@ def _adadelta(params: list[Array], grads: list[Array], squares: list[Array],
 class Adadelta(Optimizer):
     """Steps scaled by running means of past steps over those of gradients."""
 
-    def __init__(self, params: Any, lr: Any = 1.0, rho: float = 0.9, eps: float = 1e-6,
-                 weight_decay: float = 0, foreach: bool | None = None, *,
-                 capturable: bool = False, maximize: bool = False,
-                 differentiable: bool = False) -> None:
+    def __init__(
+        self,
+        params: Any,
+        lr: Any = 1.0,
+        rho: float = 0.9,
+        eps: float = 1e-6,
+        weight_decay: float = 0,
+        foreach: bool | None = None,
+        *,
+        capturable: bool = False,
+        maximize: bool = False,
+        differentiable: bool = False,
+    ) -> None:
         check_not_negative(lr=lr)
         if not 0.0 <= rho <= 1.0:
             raise ValueError(f"Invalid rho value: {rho}")
         check_not_negative(eps=eps, weight_decay=weight_decay)
-        super().__init__(params, {
-            "lr": lr, "rho": rho, "eps": eps, "weight_decay": weight_decay, "maximize": maximize,
-            "capturable": capturable, "foreach": foreach, "differentiable": differentiable,
-        })
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "rho": rho,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "maximize": maximize,
+                "capturable": capturable,
+                "foreach": foreach,
+                "differentiable": differentiable,
+            },
+        )
 
     def _update(self, group: dict[str, Any]) -> None:
         params, grads = self._with_gradients(group)
@@ -57,7 +85,14 @@ class Adadelta(Optimizer):
                 state["acc_delta"] = zeros_like(param)
         names = ("square_avg", "acc_delta", "step")
         columns = [[self.state[p][name] for p in params] for name in names]
-        outs = _adadelta(params, grads, *columns, lr=group["lr"], rho=float(group["rho"]),
-                         eps=float(group["eps"]), weight_decay=float(group["weight_decay"]),
-                         maximize=group["maximize"])
+        outs = _adadelta(
+            params,
+            grads,
+            *columns,
+            lr=group["lr"],
+            rho=float(group["rho"]),
+            eps=float(group["eps"]),
+            weight_decay=float(group["weight_decay"]),
+            maximize=group["maximize"],
+        )
         self._write([*params, *(t for column in columns for t in column)], outs)

@@ -13,10 +13,23 @@ from funtorch.optim.optimizer import Optimizer, check_betas, check_not_negative
 
 
 @op(function=False, differentiable=False)
-def _adam(params: list[Array], grads: list[Array], exp_avgs: list[Array],
-          exp_avg_sqs: list[Array], max_sqs: list[Array], steps: list[Array], *, lr: Scalar,
-          beta1: float, beta2: float, eps: float, weight_decay: float, amsgrad: bool,
-          maximize: bool, decoupled: bool) -> tuple[Array, ...]:
+def _adam(
+    params: list[Array],
+    grads: list[Array],
+    exp_avgs: list[Array],
+    exp_avg_sqs: list[Array],
+    max_sqs: list[Array],
+    steps: list[Array],
+    *,
+    lr: Scalar,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    amsgrad: bool,
+    maximize: bool,
+    decoupled: bool,
+) -> tuple[Array, ...]:
     """New parameters, first moments, second moments, (largest second moments,) steps."""
     new: list[list[Array]] = [[], [], [], [], []]
     for i, (p, g) in enumerate(zip(params, grads, strict=True)):
@@ -44,20 +57,41 @@ def _adam(params: list[Array], grads: list[Array], exp_avgs: list[Array],
 class Adam(Optimizer):
     """Steps scaled by running means of gradients and of their squares."""
 
-    def __init__(self, params: Any, lr: Any = 1e-3, betas: tuple[float, float] = (0.9, 0.999),
-                 eps: float = 1e-8, weight_decay: float = 0, amsgrad: bool = False, *,
-                 foreach: bool | None = None, maximize: bool = False, capturable: bool = False,
-                 differentiable: bool = False, fused: bool | None = None,
-                 decoupled_weight_decay: bool = False) -> None:
+    def __init__(
+        self,
+        params: Any,
+        lr: Any = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        amsgrad: bool = False,
+        *,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        decoupled_weight_decay: bool = False,
+    ) -> None:
         check_not_negative(lr=lr, eps=eps)
         check_betas(betas)
         check_not_negative(weight_decay=weight_decay)
-        super().__init__(params, {
-            "lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay,
-            "amsgrad": amsgrad, "maximize": maximize, "foreach": foreach,
-            "capturable": capturable, "differentiable": differentiable, "fused": fused,
-            "decoupled_weight_decay": decoupled_weight_decay,
-        })
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": betas,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "amsgrad": amsgrad,
+                "maximize": maximize,
+                "foreach": foreach,
+                "capturable": capturable,
+                "differentiable": differentiable,
+                "fused": fused,
+                "decoupled_weight_decay": decoupled_weight_decay,
+            },
+        )
 
     def _prepare(self, param: Any, amsgrad: bool) -> None:
         state = self.state[param]
@@ -80,11 +114,20 @@ class Adam(Optimizer):
         columns = {name: [self.state[p][name] for p in params] for name in names}
         beta1, beta2 = group["betas"]
         outs = _adam(
-            params, grads, columns["exp_avg"], columns["exp_avg_sq"],
-            columns.get("max_exp_avg_sq", []), columns["step"], lr=group["lr"],
-            beta1=float(beta1), beta2=float(beta2), eps=float(group["eps"]),
-            weight_decay=float(group["weight_decay"]), amsgrad=group["amsgrad"],
-            maximize=group["maximize"], decoupled=group["decoupled_weight_decay"],
+            params,
+            grads,
+            columns["exp_avg"],
+            columns["exp_avg_sq"],
+            columns.get("max_exp_avg_sq", []),
+            columns["step"],
+            lr=group["lr"],
+            beta1=float(beta1),
+            beta2=float(beta2),
+            eps=float(group["eps"]),
+            weight_decay=float(group["weight_decay"]),
+            amsgrad=group["amsgrad"],
+            maximize=group["maximize"],
+            decoupled=group["decoupled_weight_decay"],
         )
         targets = [*params, *(t for name in names for t in columns[name])]
         self._write(targets, outs)
@@ -93,10 +136,32 @@ class Adam(Optimizer):
 class AdamW(Adam):
     """Adam whose weight decay does not go through the moments."""
 
-    def __init__(self, params: Any, lr: Any = 1e-3, betas: tuple[float, float] = (0.9, 0.999),
-                 eps: float = 1e-8, weight_decay: float = 1e-2, amsgrad: bool = False, *,
-                 maximize: bool = False, foreach: bool | None = None, capturable: bool = False,
-                 differentiable: bool = False, fused: bool | None = None) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, foreach=foreach,
-                         maximize=maximize, capturable=capturable, differentiable=differentiable,
-                         fused=fused, decoupled_weight_decay=True)
+    def __init__(
+        self,
+        params: Any,
+        lr: Any = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+    ) -> None:
+        super().__init__(
+            params,
+            lr,
+            betas,
+            eps,
+            weight_decay,
+            amsgrad,
+            foreach=foreach,
+            maximize=maximize,
+            capturable=capturable,
+            differentiable=differentiable,
+            fused=fused,
+            decoupled_weight_decay=True,
+        )

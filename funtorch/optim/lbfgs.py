@@ -14,19 +14,33 @@ from funtorch.tensor import Tensor
 class LBFGS(Optimizer):
     """A quasi-Newton method on all parameters as one vector; needs a closure."""
 
-    def __init__(self, params: Any, lr: float = 1, max_iter: int = 20,
-                 max_eval: int | None = None, tolerance_grad: float = 1e-7,
-                 tolerance_change: float = 1e-9, history_size: int = 100,
-                 line_search_fn: str | None = None) -> None:
+    def __init__(
+        self,
+        params: Any,
+        lr: float = 1,
+        max_iter: int = 20,
+        max_eval: int | None = None,
+        tolerance_grad: float = 1e-7,
+        tolerance_change: float = 1e-9,
+        history_size: int = 100,
+        line_search_fn: str | None = None,
+    ) -> None:
         if max_eval is None:
             max_eval = max_iter * 5 // 4
         if line_search_fn not in (None, "strong_wolfe"):
             raise RuntimeError("only 'strong_wolfe' is supported")
-        super().__init__(params, {
-            "lr": lr, "max_iter": max_iter, "max_eval": max_eval,
-            "tolerance_grad": tolerance_grad, "tolerance_change": tolerance_change,
-            "history_size": history_size, "line_search_fn": line_search_fn,
-        })
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "max_iter": max_iter,
+                "max_eval": max_eval,
+                "tolerance_grad": tolerance_grad,
+                "tolerance_change": tolerance_change,
+                "history_size": history_size,
+                "line_search_fn": line_search_fn,
+            },
+        )
         if len(self.param_groups) != 1:
             raise ValueError("LBFGS doesn't support per-parameter options (parameter groups)")
         self._params = self.param_groups[0]["params"]
@@ -35,8 +49,7 @@ class LBFGS(Optimizer):
 
     def _gradient(self) -> Tensor:
         parts = [
-            p.new_zeros(p.numel()) if p.grad is None else p.grad.reshape(-1)
-            for p in self._params
+            p.new_zeros(p.numel()) if p.grad is None else p.grad.reshape(-1) for p in self._params
         ]
         return cat(parts)
 
@@ -47,8 +60,9 @@ class LBFGS(Optimizer):
             p.add_(direction[at : at + n].view_as(p), alpha=step)
             at += n
 
-    def _evaluate_at(self, closure: Callable[[], Any], start: list[Tensor], step: float,
-                     direction: Tensor) -> tuple[float, Tensor]:
+    def _evaluate_at(
+        self, closure: Callable[[], Any], start: list[Tensor], step: float, direction: Tensor
+    ) -> tuple[float, Tensor]:
         self._move(step, direction)
         loss = float(closure())
         gradient = self._gradient()
@@ -84,8 +98,9 @@ class LBFGS(Optimizer):
             if slope > -group["tolerance_change"]:
                 state["d"], state["t"] = direction, t
                 break
-            loss, gradient, t, used = self._advance(closure, group, iteration, loss, gradient, t,
-                                                    direction, slope)
+            loss, gradient, t, used = self._advance(
+                closure, group, iteration, loss, gradient, t, direction, slope
+            )
             state["d"], state["t"] = direction, t
             evals += used
             state["func_evals"] += used
@@ -93,13 +108,26 @@ class LBFGS(Optimizer):
                 break
         return first_loss
 
-    def _advance(self, closure: Any, group: Any, iteration: int, loss: float, gradient: Tensor,
-                 t: float, direction: Tensor, slope: float) -> tuple[float, Tensor, float, int]:
+    def _advance(
+        self,
+        closure: Any,
+        group: Any,
+        iteration: int,
+        loss: float,
+        gradient: Tensor,
+        t: float,
+        direction: Tensor,
+        slope: float,
+    ) -> tuple[float, Tensor, float, int]:
         if group["line_search_fn"] == "strong_wolfe":
             start = [p.clone() for p in self._params]
             loss, gradient, t, used = strong_wolfe(
-                lambda step: self._evaluate_at(closure, start, step, direction), t, direction,
-                loss, gradient, slope,
+                lambda step: self._evaluate_at(closure, start, step, direction),
+                t,
+                direction,
+                loss,
+                gradient,
+                slope,
             )
             self._move(t, direction)
             return loss, gradient, t, used
@@ -110,8 +138,16 @@ class LBFGS(Optimizer):
         return loss, self._gradient(), t, 1
 
     @staticmethod
-    def _finished(group: Any, iteration: int, evals: int, gradient: Tensor, direction: Tensor,
-                  t: float, loss: float, previous: float) -> bool:
+    def _finished(
+        group: Any,
+        iteration: int,
+        evals: int,
+        gradient: Tensor,
+        direction: Tensor,
+        t: float,
+        loss: float,
+        previous: float,
+    ) -> bool:
         return (
             iteration == group["max_iter"]
             or evals >= group["max_eval"]
@@ -150,8 +186,15 @@ class LBFGS(Optimizer):
         return r
 
 
-def _cubic_minimum(x1: float, f1: float, g1: float, x2: float, f2: float, g2: float,
-                   bounds: tuple[float, float] | None = None) -> float:
+def _cubic_minimum(
+    x1: float,
+    f1: float,
+    g1: float,
+    x2: float,
+    f2: float,
+    g2: float,
+    bounds: tuple[float, float] | None = None,
+) -> float:
     """Where the cubic through two points with slopes is smallest, kept within bounds."""
     low, high = bounds if bounds is not None else (min(x1, x2), max(x1, x2))
     d1 = g1 + g2 - 3 * (f1 - f2) / (x1 - x2)
@@ -167,9 +210,16 @@ def _cubic_minimum(x1: float, f1: float, g1: float, x2: float, f2: float, g2: fl
 
 
 def strong_wolfe(
-    evaluate: Callable[[float], tuple[float, Tensor]], t: float, direction: Tensor, loss: float,
-    gradient: Tensor, slope: float, c1: float = 1e-4, c2: float = 0.9,
-    tolerance_change: float = 1e-9, max_ls: int = 25,
+    evaluate: Callable[[float], tuple[float, Tensor]],
+    t: float,
+    direction: Tensor,
+    loss: float,
+    gradient: Tensor,
+    slope: float,
+    c1: float = 1e-4,
+    c2: float = 0.9,
+    tolerance_change: float = 1e-9,
+    max_ls: int = 25,
 ) -> tuple[float, Tensor, float, int]:
     """A step that fulfils the strong Wolfe conditions: (loss, gradient, step, evaluations)."""
     longest = float(direction.abs().max())
@@ -189,8 +239,15 @@ def strong_wolfe(
         if new_slope >= 0:
             bracket = [before, point]
             break
-        step = _cubic_minimum(before[0], before[1], before[3], t, new_loss, new_slope,
-                              (t + 0.01 * (t - before[0]), t * 10))
+        step = _cubic_minimum(
+            before[0],
+            before[1],
+            before[3],
+            t,
+            new_loss,
+            new_slope,
+            (t + 0.01 * (t - before[0]), t * 10),
+        )
         before, t = point, step
         new_loss, new_gradient = evaluate(t)
         evals, new_slope, tries = evals + 1, float(new_gradient.dot(direction)), tries + 1

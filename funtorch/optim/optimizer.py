@@ -16,7 +16,8 @@ from funtorch.tape import Handle
 from funtorch.tensor import Tensor, dtype_of
 
 GLOBAL_HOOKS: dict[str, OrderedDict[int, Callable[..., Any]]] = {
-    "pre": OrderedDict(), "post": OrderedDict(),
+    "pre": OrderedDict(),
+    "post": OrderedDict(),
 }
 
 
@@ -114,8 +115,11 @@ class Optimizer:
         if any(id(p) in known for p in params):
             raise ValueError("some parameters appear in more than one parameter group")
         if len({id(p) for p in params}) != len(params):
-            warnings.warn("optimizer contains a parameter group with duplicate parameters; in "
-                          "future, this will cause an error", stacklevel=3)
+            warnings.warn(
+                "optimizer contains a parameter group with duplicate parameters; in "
+                "future, this will cause an error",
+                stacklevel=3,
+            )
         self.param_groups.append(param_group)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -169,23 +173,27 @@ class Optimizer:
         """`hook(optimizer, args, kwargs)` after a step."""
         return Handle(self._hooks["step_post"], hook)
 
-    def register_state_dict_pre_hook(self, hook: Callable[..., Any],
-                                     prepend: bool = False) -> Handle:
+    def register_state_dict_pre_hook(
+        self, hook: Callable[..., Any], prepend: bool = False
+    ) -> Handle:
         """`hook(optimizer)` before `state_dict`."""
         return _registered(self._hooks["save_pre"], hook, prepend)
 
-    def register_state_dict_post_hook(self, hook: Callable[..., Any],
-                                      prepend: bool = False) -> Handle:
+    def register_state_dict_post_hook(
+        self, hook: Callable[..., Any], prepend: bool = False
+    ) -> Handle:
         """`hook(optimizer, state_dict)` after `state_dict`; may return another."""
         return _registered(self._hooks["save_post"], hook, prepend)
 
-    def register_load_state_dict_pre_hook(self, hook: Callable[..., Any],
-                                          prepend: bool = False) -> Handle:
+    def register_load_state_dict_pre_hook(
+        self, hook: Callable[..., Any], prepend: bool = False
+    ) -> Handle:
         """`hook(optimizer, state_dict)` before loading; may return another."""
         return _registered(self._hooks["load_pre"], hook, prepend)
 
-    def register_load_state_dict_post_hook(self, hook: Callable[..., Any],
-                                           prepend: bool = False) -> Handle:
+    def register_load_state_dict_post_hook(
+        self, hook: Callable[..., Any], prepend: bool = False
+    ) -> Handle:
         """`hook(optimizer)` after loading."""
         return _registered(self._hooks["load_post"], hook, prepend)
 
@@ -203,9 +211,7 @@ class Optimizer:
                 number.setdefault(id(p), len(number))
             packed["params"] = [number[id(p)] for p in group["params"]]
             groups.append(packed)
-        state = {
-            (number[id(k)] if isinstance(k, Tensor) else k): v for k, v in self.state.items()
-        }
+        state = {(number[id(k)] if isinstance(k, Tensor) else k): v for k, v in self.state.items()}
         result: dict[str, Any] = {"state": state, "param_groups": groups}
         for hook in self._hooks["save_post"].values():
             found = hook(self, result)
@@ -290,8 +296,14 @@ Optimizer.step = _as_step(Optimizer.step)  # type: ignore[method-assign]
 
 def check_not_negative(**values: Any) -> None:
     """Raise ValueError for a negative hyperparameter, as PyTorch words it."""
-    words = {"lr": "learning rate", "eps": "epsilon value", "weight_decay": "weight_decay value",
-             "momentum": "momentum value", "rho": "rho value", "alpha": "alpha value"}
+    words = {
+        "lr": "learning rate",
+        "eps": "epsilon value",
+        "weight_decay": "weight_decay value",
+        "momentum": "momentum value",
+        "rho": "rho value",
+        "alpha": "alpha value",
+    }
     for name, value in values.items():
         if not isinstance(value, Tensor) and not value >= 0.0:
             raise ValueError(f"Invalid {words.get(name, name)}: {value}")

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from funtorch.device import device as Device  # noqa: N812  (a class)
+from funtorch.device import device as Device
 from funtorch.device import gpu_count
 from funtorch.random.generator import Generator, default_for, default_generator, seed_gpus
 from funtorch.tensor import Tensor

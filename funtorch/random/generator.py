@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from funtorch.device import device as Device  # noqa: N812  (a class)
+from funtorch.device import device as Device
 from funtorch.device import gpu_count, place_of
 from funtorch.dispatch import to_host
 from funtorch.dtypes import uint8

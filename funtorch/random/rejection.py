@@ -166,7 +166,10 @@ def _binomial_large(n: float, p: float, cursor: Cursor) -> float:
             (mode + 0.5) * math.log((mode + 1) / (odds * (n - mode + 1)))
             + (n + 1) * math.log((n - mode + 1) / (n - k + 1))
             + (k + 0.5) * math.log(odds * (n - k + 1) / (k + 1))
-            + _stirling(mode) + _stirling(n - mode) - _stirling(k) - _stirling(n - k)
+            + _stirling(mode)
+            + _stirling(n - mode)
+            - _stirling(k)
+            - _stirling(n - k)
         )
         if _log(v * alpha / (a / (us * us) + b)) <= bound:
             return float(k)

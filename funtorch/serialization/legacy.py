@@ -68,9 +68,7 @@ def _none_here(pid: Any) -> Any:
     raise pickle.UnpicklingError(f"a storage where none can be: {pid!r}")
 
 
-def _storage(
-    file: IO[bytes], kind: Any, location: str, count: int, place: Place
-) -> LoadedStorage:
+def _storage(file: IO[bytes], kind: Any, location: str, count: int, place: Place) -> LoadedStorage:
     head = file.read(8)
     element = kind or uint8
     size = count * element.itemsize

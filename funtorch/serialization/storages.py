@@ -82,9 +82,7 @@ class LoadedStorage:
         return window(self._owner, size, stride, offset)
 
 
-def _check_window(
-    count: int, offset: int, size: tuple[int, ...], stride: tuple[int, ...]
-) -> None:
+def _check_window(count: int, offset: int, size: tuple[int, ...], stride: tuple[int, ...]) -> None:
     if len(size) != len(stride) or offset < 0 or min((*size, *stride, 0)) < 0:
         raise RuntimeError(
             f"a tensor of the file has size {size}, stride {stride} and offset {offset}"

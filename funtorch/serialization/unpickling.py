@@ -153,7 +153,12 @@ class DataUnpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
         for code, action in pickle._Unpickler.dispatch.items()  # type: ignore[attr-defined]
         if bytes([code])
         not in (
-            pickle.INST, pickle.OBJ, pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.NEWOBJ_EX,
+            pickle.INST,
+            pickle.OBJ,
+            pickle.EXT1,
+            pickle.EXT2,
+            pickle.EXT4,
+            pickle.NEWOBJ_EX,
             pickle.PERSID,
         )
     }

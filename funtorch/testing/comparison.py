@@ -76,9 +76,7 @@ def _fault(actual: Any, expected: Any, rules: _Rules, where: str) -> str | None:
         pairs = [(actual[key], expected[key], f"[{key!r}]") for key in actual]
     elif _is_sequence(actual) and _is_sequence(expected):
         if len(actual) != len(expected):
-            return (
-                f"The length of the sequences mismatch{where}: {len(actual)} != {len(expected)}"
-            )
+            return f"The length of the sequences mismatch{where}: {len(actual)} != {len(expected)}"
         pairs = [(a, b, f"[{i}]") for i, (a, b) in enumerate(zip(actual, expected, strict=True))]
     else:
         return _leaf_fault(actual, expected, rules, where)
@@ -100,8 +98,11 @@ def _leaf_fault(actual: Any, expected: Any, rules: _Rules, where: str) -> str | 
         return None if actual is expected else f"Booleans mismatch: {actual} is not {expected}"
     a, b = _as_tensor(actual), _as_tensor(expected)
     same_kind = rules.allow_subclasses or type(actual) is type(expected)
-    if a is None or b is None or isinstance(actual, Tensor) != isinstance(expected, Tensor) or (
-        not same_kind
+    if (
+        a is None
+        or b is None
+        or isinstance(actual, Tensor) != isinstance(expected, Tensor)
+        or (not same_kind)
     ):
         raise TypeError(
             f"No comparison pair was able to handle inputs of type {type(actual)} and "

@@ -16,9 +16,15 @@ from funtorch.func.pure import record_pure, split, trace
 from funtorch.grad_mode import mode
 
 
-def checkpoint(function: Callable[..., Any], *args: Any, use_reentrant: bool | None = None,
-               preserve_rng_state: bool = True, determinism_check: str = "default",
-               debug: bool = False, **kwargs: Any) -> Any:
+def checkpoint(
+    function: Callable[..., Any],
+    *args: Any,
+    use_reentrant: bool | None = None,
+    preserve_rng_state: bool = True,
+    determinism_check: str = "default",
+    debug: bool = False,
+    **kwargs: Any,
+) -> Any:
     """Call `function` so that its intermediate values are computed again in backward."""
     tensors, spec = split(args, kwargs)
     if not tensors or not mode.enabled:
@@ -34,8 +40,9 @@ def checkpoint(function: Callable[..., Any], *args: Any, use_reentrant: bool | N
     return traced.rebuild(outs)
 
 
-def checkpoint_sequential(functions: Any, segments: int, input: Any,  # noqa: A002
-                          use_reentrant: bool | None = None, **kwargs: Any) -> Any:
+def checkpoint_sequential(
+    functions: Any, segments: int, input: Any, use_reentrant: bool | None = None, **kwargs: Any
+) -> Any:
     """Call functions one after the other, checkpointing all segments but the last."""
     steps = list(functions.children()) if hasattr(functions, "children") else list(functions)
     size = len(steps) // segments

@@ -43,9 +43,20 @@ def _taking_tensors(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 _ADDING = (
-    "add_scalar", "add_scalars", "add_histogram", "add_image", "add_images", "add_figure",
-    "add_text", "add_embedding", "add_pr_curve", "add_hparams", "add_audio", "add_video",
-    "add_mesh", "add_image_with_boxes",
+    "add_scalar",
+    "add_scalars",
+    "add_histogram",
+    "add_image",
+    "add_images",
+    "add_figure",
+    "add_text",
+    "add_embedding",
+    "add_pr_curve",
+    "add_hparams",
+    "add_audio",
+    "add_video",
+    "add_mesh",
+    "add_image_with_boxes",
 )
 
 SummaryWriter: Any = type(

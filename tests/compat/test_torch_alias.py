@@ -8,8 +8,9 @@ import pytest
 
 
 def run(code, *args):
-    return subprocess.run([sys.executable, "-c", textwrap.dedent(code), *args],
-                          capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), *args], capture_output=True, text=True
+    )
 
 
 def test_the_same_module_objects():
@@ -62,8 +63,12 @@ if "--wrong" in sys.argv:
 def test_the_command_line(tmp_path, how):
     program = tmp_path / "train.py"
     program.write_text(PROGRAM)
-    found = subprocess.run([sys.executable, "-m", "funtorch", *how, str(program), "--epochs", "5"],
-                           capture_output=True, text=True, cwd=tmp_path)
+    found = subprocess.run(
+        [sys.executable, "-m", "funtorch", *how, str(program), "--epochs", "5"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
     assert found.stdout.strip() == "funtorch ['--epochs', '5']", found.stderr
     assert found.returncode == 0
 
@@ -71,8 +76,12 @@ def test_the_command_line(tmp_path, how):
 def test_the_command_line_names_what_is_missing(tmp_path):
     program = tmp_path / "train.py"
     program.write_text(PROGRAM)
-    found = subprocess.run([sys.executable, "-m", "funtorch", str(program), "--wrong"],
-                           capture_output=True, text=True, cwd=tmp_path)
+    found = subprocess.run(
+        [sys.executable, "-m", "funtorch", str(program), "--wrong"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
     assert found.returncode == 1
     assert "Tensor.sortt is not there" in found.stderr
     assert "line 6" in found.stderr

@@ -115,9 +115,18 @@ def test_registered_divergences_win():
     assert distributions.kl_divergence(p, normal).tolist() == [0, 0]
 
 
-@pytest.mark.parametrize("name", ["normal.Normal", "studentT.StudentT", "kl.kl_divergence",
-                                  "exp_family.ExponentialFamily", "transforms.ExpTransform",
-                                  "constraint_registry.biject_to", "utils.broadcast_all"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "normal.Normal",
+        "studentT.StudentT",
+        "kl.kl_divergence",
+        "exp_family.ExponentialFamily",
+        "transforms.ExpTransform",
+        "constraint_registry.biject_to",
+        "utils.broadcast_all",
+    ],
+)
 def test_modules_lie_where_pytorch_has_them(name):
     module, _, attribute = name.partition(".")
     found = __import__(f"funtorch.distributions.{module}", fromlist=[attribute])

@@ -4,10 +4,10 @@ import threading
 
 import numpy as np
 import pytest
+from funtorch.lowering import MODES, execution_mode, settings, stats
 
 import funtorch as torch
-from funtorch.lowering import MODES, execution_mode, settings, stats
-from funtorch.nn import functional as F  # noqa: N812
+from funtorch.nn import functional as F
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +19,10 @@ def wait_for_compilations(monkeypatch):
 def model():
     torch.manual_seed(0)
     return torch.nn.Sequential(
-        torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 16), torch.nn.ReLU(),
+        torch.nn.Linear(8, 16),
+        torch.nn.ReLU(),
+        torch.nn.Linear(16, 16),
+        torch.nn.ReLU(),
         torch.nn.Linear(16, 4),
     )
 

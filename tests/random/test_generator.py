@@ -25,8 +25,9 @@ def test_states_go_to_torch_and_back():
     np.testing.assert_array_equal(torch.randperm(7).numpy(), ft.randperm(7).numpy())
 
 
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda g: pickle.loads(pickle.dumps(g)),
-                                    ft.Generator.clone_state])
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda g: pickle.loads(pickle.dumps(g)), ft.Generator.clone_state]
+)
 def test_copies_go_on_alike(copied):
     first = ft.Generator().manual_seed(9)
     ft.rand(3, generator=first)
@@ -55,8 +56,10 @@ def test_threads_do_not_tear_a_draw():
     wanted = ft.rand(8000, generator=ft.Generator().manual_seed(0)).numpy().reshape(8, 1000)
     rows = []
     draw = threading.Thread
-    threads = [draw(target=lambda: rows.append(ft.rand(1000, generator=generator).numpy()))
-               for _ in range(8)]
+    threads = [
+        draw(target=lambda: rows.append(ft.rand(1000, generator=generator).numpy()))
+        for _ in range(8)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -75,8 +78,10 @@ def test_key_streams_repeat_and_differ():
 
 def test_vmap_randomness():
     x = ft.zeros(4, 3)
-    draws = {mode: func.vmap(lambda row: row + ft.rand(3), randomness=mode)(x).numpy()
-             for mode in ("same", "different")}
+    draws = {
+        mode: func.vmap(lambda row: row + ft.rand(3), randomness=mode)(x).numpy()
+        for mode in ("same", "different")
+    }
     assert len({row.tobytes() for row in draws["same"]}) == 1
     assert len({row.tobytes() for row in draws["different"]}) == 4
     with pytest.raises(RuntimeError, match="randomness"):

@@ -33,11 +33,17 @@ DRAWS = {  # name: (draw, mean, standard deviation)
     "geometric_": (lambda g: ft.zeros(N).geometric_(0.5, generator=g), 2, 2**0.5),
     "normal": (lambda g: ft.normal(ft.full((N,), 1.0), 2.0, generator=g), 1, 2),
     "poisson": (lambda g: ft.poisson(ft.full((N,), 4.0), generator=g), 4, 2),
-    "binomial": (lambda g: ft.binomial(ft.full((N,), 10.0), ft.full((N,), 0.5), generator=g),
-                 5, 2.5**0.5),
+    "binomial": (
+        lambda g: ft.binomial(ft.full((N,), 10.0), ft.full((N,), 0.5), generator=g),
+        5,
+        2.5**0.5,
+    ),
     "gamma": (lambda g: ft._standard_gamma(ft.full((N,), 4.0), generator=g), 4, 2),
-    "multinomial": (lambda g: ft.multinomial(ft.tensor([0.5, 0.0, 0.5]), N, True,
-                                             generator=g).float(), 1, 1),
+    "multinomial": (
+        lambda g: ft.multinomial(ft.tensor([0.5, 0.0, 0.5]), N, True, generator=g).float(),
+        1,
+        1,
+    ),
 }
 
 

@@ -25,7 +25,10 @@ def test_dlpack_of_turned_arrays_and_capsules() -> None:
     assert funtorch.from_dlpack(turned).tolist() == turned.tolist()
     x = funtorch.arange(4)
     assert funtorch.utils.dlpack.from_dlpack(funtorch.utils.dlpack.to_dlpack(x)).tolist() == [
-        0, 1, 2, 3,
+        0,
+        1,
+        2,
+        3,
     ]
     ours = funtorch.from_dlpack(torch.ones(2))
     ours.add_(1)

@@ -19,10 +19,15 @@ def tensors(t):
     return t.utils.data.TensorDataset(t.arange(40.0).reshape(10, 4), t.arange(10))
 
 
-@pytest.mark.parametrize("options", [
-    {"shuffle": True}, {"shuffle": True, "num_workers": 2}, {"drop_last": True},
-    {"shuffle": True, "num_workers": 1, "persistent_workers": True},
-])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"shuffle": True},
+        {"shuffle": True, "num_workers": 2},
+        {"drop_last": True},
+        {"shuffle": True, "num_workers": 1, "persistent_workers": True},
+    ],
+)
 def test_batches_and_the_stream_after_them(options):
     def epochs(t):
         t.manual_seed(3)
@@ -33,16 +38,19 @@ def test_batches_and_the_stream_after_them(options):
     assert epochs(funtorch) == epochs(torch)
 
 
-@pytest.mark.parametrize("make", [
-    lambda d, t: d.RandomSampler(range(50), True, 40),
-    lambda d, t: d.RandomSampler(range(5), num_samples=12),
-    lambda d, t: d.WeightedRandomSampler([0.1, 0.9, 0.4], 5),
-    lambda d, t: d.SubsetRandomSampler([4, 7, 9]),
-    lambda d, t: d.DistributedSampler(range(10), 3, 1, seed=2),
-    lambda d, t: d.DistributedSampler(range(10), 3, 2, shuffle=False, drop_last=True),
-    lambda d, t: d.DistributedSampler(range(2), 5, 4, shuffle=False),
-    lambda d, t: [list(s.indices) for s in d.random_split(range(10), [0.5, 0.3, 0.2])],
-])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda d, t: d.RandomSampler(range(50), True, 40),
+        lambda d, t: d.RandomSampler(range(5), num_samples=12),
+        lambda d, t: d.WeightedRandomSampler([0.1, 0.9, 0.4], 5),
+        lambda d, t: d.SubsetRandomSampler([4, 7, 9]),
+        lambda d, t: d.DistributedSampler(range(10), 3, 1, seed=2),
+        lambda d, t: d.DistributedSampler(range(10), 3, 2, shuffle=False, drop_last=True),
+        lambda d, t: d.DistributedSampler(range(2), 5, 4, shuffle=False),
+        lambda d, t: [list(s.indices) for s in d.random_split(range(10), [0.5, 0.3, 0.2])],
+    ],
+)
 def test_samplers(make):
     def drawn(t):
         t.manual_seed(1)
@@ -111,8 +119,7 @@ def test_tensors_computed_by_the_dataset():
 def test_a_pass_left_early_leaves_nothing(persistent):
     before = set(Path("/dev/shm").glob("psm_*"))
     data = samples(funtorch, lambda t, i: np.full((300, 300), i, np.float32))
-    loader = funtorch.utils.data.DataLoader(
-        data, 1, num_workers=2, persistent_workers=persistent)
+    loader = funtorch.utils.data.DataLoader(data, 1, num_workers=2, persistent_workers=persistent)
     for batch in loader:
         assert batch[0, 0, 0].item() == 0
         break

@@ -34,8 +34,12 @@ def _gradients(parameters: Any) -> list[Tensor]:
     return [p.grad for p in parameters if p.grad is not None]
 
 
-def get_total_norm(tensors: Iterable[Tensor], norm_type: float = 2.0,
-                   error_if_nonfinite: bool = False, foreach: bool | None = None) -> Tensor:
+def get_total_norm(
+    tensors: Iterable[Tensor],
+    norm_type: float = 2.0,
+    error_if_nonfinite: bool = False,
+    foreach: bool | None = None,
+) -> Tensor:
     """The norm of all tensors together. -> []"""
     given = [tensors] if isinstance(tensors, Tensor) else list(tensors)
     if not given:
@@ -51,19 +55,26 @@ def get_total_norm(tensors: Iterable[Tensor], norm_type: float = 2.0,
     return total
 
 
-def clip_grads_with_norm_(parameters: Any, max_norm: float, total_norm: Tensor,
-                          foreach: bool | None = None) -> None:
+def clip_grads_with_norm_(
+    parameters: Any, max_norm: float, total_norm: Tensor, foreach: bool | None = None
+) -> None:
     """Scale gradients so that a norm of `total_norm` becomes at most `max_norm`."""
     grads = _gradients(parameters)
     if grads:
         with no_grad():
-            for grad, new in zip(grads, _scaled_down(grads, total_norm, float(max_norm)),
-                                 strict=True):
+            for grad, new in zip(
+                grads, _scaled_down(grads, total_norm, float(max_norm)), strict=True
+            ):
                 grad._replace(new)
 
 
-def clip_grad_norm_(parameters: Any, max_norm: float, norm_type: float = 2.0,
-                    error_if_nonfinite: bool = False, foreach: bool | None = None) -> Tensor:
+def clip_grad_norm_(
+    parameters: Any,
+    max_norm: float,
+    norm_type: float = 2.0,
+    error_if_nonfinite: bool = False,
+    foreach: bool | None = None,
+) -> Tensor:
     """Scale gradients so that their norm is at most `max_norm`; returns the norm before."""
     kept = [parameters] if isinstance(parameters, Tensor) else list(parameters)
     total = get_total_norm(_gradients(kept), norm_type, error_if_nonfinite)
