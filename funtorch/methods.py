@@ -590,7 +590,7 @@ def __repr__(self: Tensor, *, tensor_contents: Any = None) -> str:
 
 @method
 def __format__(self: Tensor, spec: str) -> str:
-    if type(self) is Tensor and self._value.aval.ndim == 0 and not is_meta.fget(self):
+    if self.__class__ is Tensor and self._value.aval.ndim == 0 and not is_meta.fget(self):
         return format(item(self), spec)
     return object.__format__(self, spec)
 
