@@ -15,6 +15,7 @@ from typing import Any
 import jax
 from funtorch.lowering.aval import Place
 from funtorch.lowering.forked import check
+from funtorch.lowering.diskcache import switch_on
 from funtorch.lowering.op import lowering_for
 from funtorch.lowering.program import Program, ScalarPlan, prune, run
 from funtorch.lowering.stats import Compilation, stats
@@ -123,6 +124,7 @@ def compile_program(
     def pure(*args: Any) -> list[Any]:
         return run(pruned, args[:n_leaves], plan.unpack(args[n_leaves:]))
 
+    switch_on()
     start = time.perf_counter()
     with x64(), lowering_for(place):
         sharding = SingleDeviceSharding(place)
