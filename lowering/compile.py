@@ -14,8 +14,8 @@ from typing import Any
 
 import jax
 from funtorch.lowering.aval import Place
-from funtorch.lowering.forked import check
 from funtorch.lowering.diskcache import switch_on
+from funtorch.lowering.forked import check
 from funtorch.lowering.op import lowering_for
 from funtorch.lowering.program import Program, ScalarPlan, prune, run
 from funtorch.lowering.stats import Compilation, stats

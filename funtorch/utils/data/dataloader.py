@@ -16,7 +16,7 @@ from funtorch import dtypes, lowering
 from funtorch.ops.creation import empty
 from funtorch.utils.data import workers
 from funtorch.utils.data.collate import default_collate, default_convert
-from funtorch.utils.data.dataset import Dataset, IterableDataset, TensorDataset, gather_batch
+from funtorch.utils.data.dataset import Dataset, IterableDataset, gather_batch
 from funtorch.utils.data.sampler import BatchSampler, RandomSampler, SequentialSampler
 
 get_worker_info = workers.get_worker_info
@@ -94,14 +94,13 @@ class DataLoader:
         if self.iterable:
             yield from self._stream()
             return
-        fast = type(self.dataset) is TensorDataset and self.collate_fn is default_collate
+        plain = self.collate_fn is default_collate
         for index in self.batch_sampler if self.batched else self.sampler:
             if not self.batched:
                 yield self.collate_fn(self.dataset[index])
-            elif fast and not any(t.requires_grad for t in self.dataset.tensors):
-                yield gather_batch(self.dataset, index)
-            else:
-                yield self.collate_fn(workers.fetch(self.dataset, index))
+                continue
+            batch = gather_batch(self.dataset, index) if plain else None
+            yield self.collate_fn(workers.fetch(self.dataset, index)) if batch is None else batch
 
     def _stream(self) -> Iterator[Any]:
         samples = iter(self.dataset)

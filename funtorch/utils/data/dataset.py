@@ -54,15 +54,6 @@ class TensorDataset(Dataset[tuple[Tensor, ...]]):
         return self.tensors[0].shape[0]
 
 
-def gather_batch(dataset: TensorDataset, indices: Sequence[int]) -> list[Tensor]:
-    """A whole batch of a TensorDataset in one copy per tensor, on the host.
-
-    What fetching sample by sample and collating gives, without recording an op per sample.
-    """
-    where = np.asarray(indices)
-    return [from_host(to_host(t.detach())[where], device=t.device) for t in dataset.tensors]
-
-
 class StackDataset(Dataset[Any]):
     """Samples are tuples (or dictionaries) of the samples of several datasets."""
 
@@ -143,6 +134,21 @@ class Subset(Dataset[Any]):
 
     def __len__(self) -> int:
         return len(self.indices)
+
+
+def gather_batch(dataset: Any, indices: Sequence[int]) -> list[Tensor] | None:
+    """A whole batch of a TensorDataset, or of subsets of one, in one copy per tensor.
+
+    What fetching sample by sample and collating gives, without recording an op per sample. None if
+    the dataset is of another kind, or autograd follows its tensors.
+    """
+    while type(dataset) is Subset:
+        indices = [dataset.indices[i] for i in indices]
+        dataset = dataset.dataset
+    if type(dataset) is not TensorDataset or any(t.requires_grad for t in dataset.tensors):
+        return None
+    where = np.asarray(indices)
+    return [from_host(to_host(t)[where], device=t.device) for t in dataset.tensors]
 
 
 def random_split(dataset: Any, lengths: Sequence[float], generator: Any = None) -> list[Subset]:
