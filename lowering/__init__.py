@@ -5,6 +5,7 @@ if __name__ == "lowering":
         "import this package as funtorch.lowering: its bare name would be a second copy"
     )
 
+from funtorch.lowering.allocator import keep_freed_memory
 from funtorch.lowering.aval import META, Aval, aval_of
 from funtorch.lowering.backward import (
     residual_instance,
@@ -22,6 +23,8 @@ from funtorch.lowering.scoping import scope, within
 from funtorch.lowering.settings import MODES, execution_mode, settings
 from funtorch.lowering.stats import stats
 from funtorch.lowering.value import Value, constant
+
+keep_freed_memory()
 
 __all__ = [
     "META",
