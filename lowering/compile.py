@@ -135,5 +135,7 @@ def compile_program(
         jitted = jax.jit(pure, donate_argnums=donated, keep_unused=True, out_shardings=sharding)
         compiled = jitted.lower(*structs, *packed).compile()
     seconds = time.perf_counter() - start
-    stats.compiled(Compilation(what, len(pruned.steps), seconds, reason))
+    memory = compiled.memory_analysis()
+    scratch = 0 if memory is None else int(memory.temp_size_in_bytes)
+    stats.compiled(Compilation(what, len(pruned.steps), seconds, reason, scratch))
     return Executable(compiled, plan)

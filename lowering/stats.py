@@ -9,12 +9,16 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Compilation:
-    """One XLA compilation: what for, of how many ops, how long, and why it was needed."""
+    """One XLA compilation: what for, of how many ops, how long, and why it was needed.
+
+    temporary: bytes of scratch memory that a run of the program takes.
+    """
 
     what: str
     ops: int
     seconds: float
     reason: str
+    temporary: int = 0
 
 
 @dataclass

@@ -245,6 +245,36 @@ def test_checkpoint_gives_the_same_gradients():
         np.testing.assert_allclose(a, b, rtol=1e-5)
 
 
+def scratch_memory(run):
+    """Bytes of scratch memory of the whole step of a deep network, from XLA's own account."""
+    from funtorch.lowering import execution_mode, stats
+
+    funtorch.manual_seed(0)
+    blocks = [funtorch.nn.Sequential(*layers()) for _ in range(6)]
+    x = funtorch.randn(256, 64, requires_grad=True)
+    with execution_mode("whole"):
+        out = x * 1
+        for block in blocks:
+            out = run(block, out)
+        out.sum().backward()
+        x.grad.tolist()
+    return stats.log[-1].temporary
+
+
+def layers():
+    for _ in range(4):
+        yield funtorch.nn.Linear(64, 64)
+        yield funtorch.nn.Tanh()
+
+
+def test_checkpoint_needs_less_memory():
+    from funtorch.utils.checkpoint import checkpoint
+
+    plain = scratch_memory(lambda block, x: block(x))
+    again = scratch_memory(lambda block, x: checkpoint(block, x, use_reentrant=False))
+    assert again < 0.7 * plain, (again, plain)
+
+
 def test_module_backward_hooks_see_gradients():
     seen = []
     for lib in BOTH:

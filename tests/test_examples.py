@@ -15,7 +15,7 @@ def test_the_demo_reaches_97_percent_and_its_weights_load_in_torch(tmp_path):
     weights = tmp_path / "digits.pt"
     program = [str(EXAMPLES / "digits_cnn.py"), "--epochs", "8", "--save", str(weights)]
     command = [sys.executable, "-m", "funtorch", "run", "--report", *program]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     accuracy = float(re.search(r"final test accuracy ([\d.]+)%", done.stdout)[1])
     assert accuracy >= 97

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tempfile
 import tomllib
 from pathlib import Path
 
@@ -35,5 +36,11 @@ def test_import_needs_no_torch_and_no_flax():
         "import sys, funtorch; "
         "print([m for m in ('torch', 'flax', 'onnx', 'tensorflow') if m in sys.modules])"
     )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tempfile.gettempdir(),
+    )
     assert found.stdout.strip() == "[]"

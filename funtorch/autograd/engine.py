@@ -158,6 +158,7 @@ def _apply(node: Node, grads: Grads, task: Task, create_graph: bool) -> Grads:
             made = _apply_op(node, grads, create_graph)
             if not task.keep:
                 node.values = node.residuals = None
+                node.versions = ()  # they hold storages, and with them values
         else:
             made = node.apply(grads)
             if not task.keep:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tempfile
 import textwrap
 
 import pytest
@@ -9,7 +10,10 @@ import pytest
 
 def run(code, *args):
     return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code), *args], capture_output=True, text=True
+        [sys.executable, "-c", textwrap.dedent(code), *args],
+        capture_output=True,
+        text=True,
+        cwd=tempfile.gettempdir(),  # the tree must not hide the installed package
     )
 
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 
 PROGRAM = """
 import funtorch as torch
@@ -21,6 +22,7 @@ def run(folder):
         capture_output=True,
         text=True,
         check=True,
+        cwd=tempfile.gettempdir(),
     )
     return done.stdout.strip()
 
