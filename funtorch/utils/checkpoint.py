@@ -112,6 +112,6 @@ def checkpoint_sequential(
 
     at = 0
     for _ in range(segments - 1):
-        input = checkpoint(run(at, at + size), input, use_reentrant=use_reentrant)
+        input = checkpoint(run(at, at + size), input, use_reentrant=use_reentrant)  # noqa: A001
         at += size
     return run(at, len(steps))(input)
