@@ -39,7 +39,7 @@ def switch_on() -> None:
         return
     _State.done = True
     where = folder()
-    if where is None or jax.config.jax_compilation_cache_dir is not None:
+    if where is None or jax.config.values.get("jax_compilation_cache_dir") is not None:
         return
     try:
         where.mkdir(parents=True, exist_ok=True)
