@@ -14,6 +14,18 @@ from funtorch.nn.module import Module
 from funtorch.nn.norm import *
 from funtorch.nn.padding import *
 from funtorch.nn.parameter import Buffer, Parameter
+from funtorch.nn.rnn import GRU, LSTM, RNN, RNNBase
 from funtorch.nn.simple import *
 
-__all__ = ["Buffer", "Module", "Parameter", "functional", "init", "utils"]
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "Buffer",
+    "Module",
+    "Parameter",
+    "RNNBase",
+    "functional",
+    "init",
+    "utils",
+]
