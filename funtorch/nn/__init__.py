@@ -16,6 +16,14 @@ from funtorch.nn.padding import *
 from funtorch.nn.parameter import Buffer, Parameter
 from funtorch.nn.rnn import GRU, LSTM, RNN, RNNBase
 from funtorch.nn.simple import *
+from funtorch.nn.transformer import (
+    MultiheadAttention,
+    Transformer,
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)
 
 __all__ = [
     "GRU",
