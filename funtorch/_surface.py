@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import warnings
 from collections.abc import Callable
 from types import ModuleType
@@ -46,14 +47,14 @@ COMPARED = {
 UNARY = {"__neg__": "neg", "__pos__": "positive", "__abs__": "abs", "__invert__": "bitwise_not"}
 
 
-def write_out(result: Any, out: Any) -> Any:
-    """Write a result to `out=`, resizing it if it has another shape."""
+def write_out(result: Any, out: Any, rule: str = "cast") -> Any:
+    """Write a result to `out=`, resizing it if it has another shape.
+
+    rule: see `OUT_RULES` of the declarations.
+    """
     if isinstance(out, tuple | list):
-        return (
-            type(result)(*[write_out(r, o) for r, o in zip(result, out, strict=True)])
-            if (hasattr(result, "_fields"))
-            else tuple(write_out(r, o) for r, o in zip(result, out, strict=True))
-        )
+        written = [write_out(r, o, "exact") for r, o in zip(result, out, strict=True)]
+        return type(result)(*written) if hasattr(result, "_fields") else tuple(written)
     if not isinstance(out, Tensor):
         raise TypeError(f"argument 'out' must be Tensor, not {type(out).__name__}")
     if mode.enabled and (out._requires or result._requires):
@@ -61,11 +62,7 @@ def write_out(result: Any, out: Any) -> Any:
             "functions with out=... arguments don't support automatic differentiation, but one "
             "of the arguments requires grad."
         )
-    if not dtypes.can_cast(dtype_of(result), dtype_of(out)):
-        raise RuntimeError(
-            f"result type {_type_word(result)} can't be cast to the desired output type "
-            f"{_type_word(out)}"
-        )
+    _check_out_dtype(result, out, rule)
     if out._value.aval.place is not result._value.aval.place:
         raise RuntimeError(
             f"Expected out tensor to be on {result.device}, but it is on {out.device}"
@@ -88,6 +85,48 @@ def write_out(result: Any, out: Any) -> Any:
 creation.write_out.append(write_out)
 
 
+def _check_out_dtype(result: Tensor, out: Tensor, rule: str) -> None:
+    made, wanted = dtype_of(result), dtype_of(out)
+    if rule == "cast" and not dtypes.can_cast(made, wanted):
+        raise RuntimeError(
+            f"result type {_type_word(result)} can't be cast to the desired output type "
+            f"{_type_word(out)}"
+        )
+    if rule == "exact" and made is not wanted:
+        raise RuntimeError(
+            f"Expected out tensor to have dtype {_type_word(result).lower()}, but got "
+            f"{_type_word(out).lower()} instead"
+        )
+
+
+def _check_apart(args: tuple[Any, ...], out: Any) -> None:
+    """Refuse an `out` that lies in the memory of an argument."""
+    outs = out if isinstance(out, tuple | list) else (out,)
+    inputs = [t for a in args for t in (a if isinstance(a, tuple | list) else (a,))]
+    if any(_meet(i, o) for i in inputs if isinstance(i, Tensor) for o in outs):
+        raise RuntimeError(
+            "unsupported operation: some elements of the input tensor and the written-to tensor "
+            "refer to a single memory location. Please clone() the tensor before performing the "
+            "operation."
+        )
+
+
+def _meet(one: Tensor, other: Tensor) -> bool:
+    """Do the address ranges of two tensors overlap?"""
+    if one._storage is not other._storage:
+        return False
+    first, second = _extent(one), _extent(other)
+    return first[0] < second[1] and second[0] < first[1]
+
+
+def _extent(tensor: Tensor) -> tuple[int, int]:
+    start = tensor.storage_offset()
+    if 0 in size_of(tensor):
+        return start, start
+    steps = zip(size_of(tensor), tensor.stride(), strict=True)
+    return start, start + 1 + sum((n - 1) * s for n, s in steps)
+
+
 def _type_word(tensor: Tensor) -> str:
     return METHODS["type"](tensor).rsplit(".", 1)[-1].removesuffix("Tensor")
 
@@ -95,13 +134,22 @@ def _type_word(tensor: Tensor) -> str:
 def with_out(declaration: Declaration) -> Callable[..., Any]:
     """The function form: the facade, and `out=`."""
     facade = declaration.facade
+    rule, _, apart = declaration.out.partition(" ")
+    if "out" in inspect.signature(facade).parameters:
+        return facade
 
     @functools.wraps(facade)
     def function(*args: Any, **kwargs: Any) -> Any:
         if kwargs and "out" in kwargs:
             out = kwargs.pop("out")
+            if rule == "dtype" and isinstance(out, Tensor):
+                kwargs.setdefault("dtype", dtype_of(out))
             result = facade(*args, **kwargs)
-            return result if out is None else write_out(result, out)
+            if out is None:
+                return result
+            if apart:
+                _check_apart(args, out)
+            return write_out(result, out, rule)
         return facade(*args, **kwargs)
 
     return function
@@ -165,15 +213,13 @@ def _reflected(name: str) -> Callable[..., Any]:
     facade = TABLE[name].facade
 
     def operator(self: Tensor, other: Any) -> Any:
+        if not isinstance(self, Tensor):
+            raise TypeError(
+                f"descriptor '__r{name}__' for 'torch.Tensor' objects doesn't apply to a "
+                f"'{type(self).__name__}' object"
+            )
         if _foreign(other):
             return NotImplemented
-        if not isinstance(other, Tensor):
-            kind = dtypes.of_scalar(other)
-            own = dtype_of(self)
-            # A number on the left counts as a number still: as a 0-d tensor of a type that
-            # promotes as the number would.
-            fitting = own if own.category >= kind.category else kind
-            other = creation.full((), other, dtype=fitting, device=self.device)
         return facade(other, self)
 
     return operator

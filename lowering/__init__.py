@@ -10,7 +10,7 @@ from funtorch.lowering.aval import META, Aval, aval_of
 from funtorch.lowering.backward import (
     residual_instance,
     residual_vjp_instance,
-    vjp_depends,
+    vjp_dependencies,
     vjp_instance,
 )
 from funtorch.lowering.capture import Captured, capture
@@ -51,7 +51,7 @@ __all__ = [
     "scope",
     "settings",
     "stats",
-    "vjp_depends",
+    "vjp_dependencies",
     "vjp_instance",
     "within",
 ]

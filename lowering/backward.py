@@ -15,6 +15,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from funtorch.lowering.aval import aval_of
 from funtorch.lowering.op import Instance, Op, instance_by_uid, lowering_for
 from funtorch.lowering.x64 import x64
@@ -104,21 +105,34 @@ def _lower_vjp(inputs: Sequence[Any], scalars: Sequence[Any], statics: Any) -> t
     return tuple(_flip(g) for g in grads)
 
 
-def vjp_depends(
-    inst: Instance, wrt: Indices, cotangents: Indices, saved: Indices, index: int
-) -> bool:
-    """Do these gradients depend on the value of input `index`? Read off the vjp's jaxpr."""
-    vjp = vjp_instance(inst, wrt, cotangents, saved)
-    scalars = [kind(1) for kind in inst.scalar_types]
-    with x64(), lowering_for(inst.in_avals[0].place):
-        jaxpr = jax.make_jaxpr(lambda *arrays: _lower_vjp(arrays, scalars, vjp.statics))(
-            *[a.struct() for a in vjp.in_avals]
-        ).jaxpr
-    needed = {id(v) for v in jaxpr.outvars}
-    for equation in reversed(jaxpr.eqns):
-        if any(id(v) in needed for v in equation.outvars):
-            needed.update(id(v) for v in equation.invars)
-    return id(jaxpr.invars[saved.index(index)]) in needed
+_dependencies: dict[int, tuple[frozenset[int], ...]] = {}
+
+
+def vjp_dependencies(vjp: Instance) -> tuple[frozenset[int], ...]:
+    """For each gradient, the inputs of the gradient op whose values it depends on.
+
+    Read off the jaxpr, in which the op's numbers are variables (x ** 1 has a gradient of its own);
+    an equation counts as if all its outputs needed all its inputs.
+    """
+    found = _dependencies.get(vjp.uid)
+    if found is None:
+        with x64(), lowering_for(vjp.in_avals[0].place):
+            numbers = [jax.ShapeDtypeStruct((), np.dtype(kind)) for kind in vjp.scalar_types]
+            jaxpr = jax.make_jaxpr(lambda arrays, ns: _lower_vjp(arrays, ns, vjp.statics))(
+                [a.struct() for a in vjp.in_avals], numbers
+            ).jaxpr
+        found = _dependencies[vjp.uid] = _flow(jaxpr, len(vjp.in_avals))
+    return found
+
+
+def _flow(jaxpr: Any, n: int) -> tuple[frozenset[int], ...]:
+    """For each output of a jaxpr, which of its first `n` inputs flow into it."""
+    none: frozenset[int] = frozenset()
+    sources = {id(v): frozenset((i,)) for i, v in enumerate(jaxpr.invars[:n])}
+    for equation in jaxpr.eqns:
+        flowing = none.union(*(sources.get(id(v), none) for v in equation.invars))
+        sources.update((id(v), flowing) for v in equation.outvars)
+    return tuple(sources.get(id(v), none) for v in jaxpr.outvars)
 
 
 # Ops that save what they computed ------------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import Any
 from funtorch.anomaly import check_gradients, forward_origin
 from funtorch.dispatch import OpInfo, read, record_taped
 from funtorch.grad_mode import mode
-from funtorch.lowering import record, residual_vjp_instance, vjp_depends, vjp_instance, within
+from funtorch.lowering import record, residual_vjp_instance, vjp_dependencies, vjp_instance, within
 from funtorch.tape import AccumulateGrad, Node, OpNode
 from funtorch.tensor import Tensor, wrap
 
@@ -248,9 +248,28 @@ def _record_taped(
     info = _gradient_info(node)
     all_values = [t._value for t in tensors]
     if any(t._requires for t in tensors):
-        return record_taped(info, vjp, None, tensors, all_values, node.scalars)
+        outs = record_taped(info, vjp, None, tensors, all_values, node.scalars)
+        _cut_independent(outs, tensors, vjp_dependencies(vjp))
+        return outs
     place = vjp.out_avals[0].place
     return [wrap(v) for v in record(vjp, all_values, node.scalars, place)]
+
+
+def _cut_independent(
+    outs: Sequence[Tensor], tensors: Sequence[Tensor], sources: Sequence[frozenset[int]]
+) -> None:
+    """Gradients that depend on nothing that requires grad do not require it, as in PyTorch.
+
+    sources: for each of `outs` the indices of the `tensors` it depends on.
+    """
+    node = next(out._node for out in outs if out._node is not None)
+    used: set[int] = set()
+    for out, inputs in zip(outs, sources, strict=True):
+        if any(tensors[i]._requires for i in inputs):
+            used |= inputs
+        else:
+            out._node, out._requires = None, False
+    node.edges = tuple([edge if i in used else None for i, edge in enumerate(node.edges)])
 
 
 _infos: dict[str, OpInfo] = {}
@@ -273,8 +292,11 @@ def _check_versions(node: OpNode, wrt: tuple[int, ...], given: tuple[int, ...]) 
     for storage, version, index in node.versions:
         if storage.version == version:
             continue
-        if index >= 0 and not vjp_depends(node.inst, wrt, given, node.saved, index):
-            continue  # the values that were changed play no part in these gradients
+        if index >= 0:
+            at = node.saved.index(index)
+            sources = vjp_dependencies(vjp_instance(node.inst, wrt, given, node.saved))
+            if not any(at in inputs for inputs in sources):
+                continue  # the values that were changed play no part in these gradients
         aval = storage.value.aval
         raise RuntimeError(
             "one of the variables needed for gradient computation has been modified by an "

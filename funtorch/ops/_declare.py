@@ -30,6 +30,10 @@ Array = jax.Array
 Scalar = complex  # a Python number, or a traced 0-d array once it varies from step to step
 Dtype = Any
 
+OUT_RULES = ("cast", "exact", "dtype", "cast apart", "exact apart")
+"""What `out=` may be: of any dtype that the result can be cast to; of the result's dtype exactly; of
+any, which then is the dtype of the computation. 'apart': not in the memory of an input."""
+
 FORMS = ("function", "method", "inplace", "functional", "special", "linalg", "fft")
 
 
@@ -43,12 +47,14 @@ class Declaration:
         forms: set[str],
         aliases: tuple[str, ...],
         composite: bool,
+        out: str,
     ) -> None:
         self.name = name
         self.facade = facade
         self.forms = forms
         self.aliases = aliases
         self.composite = composite
+        self.out = out
 
 
 TABLE: dict[str, Declaration] = {}
@@ -57,6 +63,8 @@ TABLE: dict[str, Declaration] = {}
 def _declare(declaration: Declaration) -> None:
     if declaration.name in TABLE:
         raise ValueError(f"op {declaration.name!r} is declared twice")
+    if declaration.out not in OUT_RULES:
+        raise ValueError(f"op {declaration.name!r}: out= is one of {OUT_RULES}")
     TABLE[declaration.name] = declaration
 
 
@@ -80,13 +88,15 @@ def op(
     varargs: str | None = None,
     function: bool = True,
     residuals: bool = False,
+    out: str | None = None,
+    check: Callable[..., None] | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Declare an op; see the module's docstring and CONTRIBUTING for what each argument means."""
 
     def decorate(body: Callable[..., Any]) -> Callable[..., Any]:
         own_name = name or body.__name__
         signature = Signature(own_name.lstrip("_"), body, varargs)
-        lower = _lowering(signature, body, promote)
+        lower = _lowering(signature, body, promote, check)
         info = OpInfo(
             Op(own_name, lower, residuals=residuals, label=own_name.lstrip("_")),
             saves=_saves(signature, saves),
@@ -102,14 +112,19 @@ def op(
         facade.info = info  # type: ignore[attr-defined]
         facade.signature = signature  # type: ignore[attr-defined]
         allowed = _forms(own_name, forms, function)
-        _declare(Declaration(own_name, facade, allowed, aliases, composite=False))
+        rule = out or ("cast" if layout == "pointwise" and promote else "exact")
+        _declare(Declaration(own_name, facade, allowed, aliases, False, rule))
         return facade
 
     return decorate
 
 
 def composite(
-    *forms: str, name: str | None = None, aliases: tuple[str, ...] = (), function: bool = True
+    *forms: str,
+    name: str | None = None,
+    aliases: tuple[str, ...] = (),
+    function: bool = True,
+    out: str = "exact",
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Declare a function of tensors that is written with other ops; the same forms follow."""
 
@@ -125,7 +140,7 @@ def composite(
 
         code = body.__code__
         parameters = set(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
-        _declare(Declaration(own_name, facade, allowed, aliases, composite=True))
+        _declare(Declaration(own_name, facade, allowed, aliases, True, out))
         return facade
 
     return decorate
@@ -139,9 +154,15 @@ def _rename(kwargs: dict[str, Any], parameters: set[str]) -> None:
 
 
 def _lowering(
-    signature: Signature, body: Callable[..., Any], promote: str | None
+    signature: Signature,
+    body: Callable[..., Any],
+    promote: str | None,
+    check: Callable[..., None] | None,
 ) -> Callable[..., tuple[Any, ...]]:
-    """The body as the recorder wants it: (arrays, numbers, statics) -> tuple of arrays."""
+    """The body as the recorder wants it: (arrays, numbers, statics) -> tuple of arrays.
+
+    check: called with the operands as they were before promotion; raises what PyTorch raises.
+    """
     keyword = [p.keyword_only for p in signature.parameters]
     names = [p.name for p in signature.parameters]
 
@@ -149,6 +170,8 @@ def _lowering(
         default, statics = (statics[0], statics[1:]) if promote else (None, statics)
         traced = [_traced(n) for n in numbers]
         values = signature.join(statics, arrays, traced)
+        if check is not None:
+            check(*values)
         if promote:
             dtype = signature.promote(promote, values, default)
         else:

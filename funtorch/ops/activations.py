@@ -156,8 +156,8 @@ def _celu(self: Array, alpha: Scalar = 1.0) -> Array:
 
 @op(function=False, layout="pointwise", grad_name="HardsigmoidBackward0")
 def _hardsigmoid(self: Array) -> Array:
-    inside = (self > -3) & (self < 3)
-    return jnp.where(inside, self / 6 + 0.5, (self >= 3).astype(self.dtype))
+    outside = (self <= -3) | (self >= 3)
+    return jnp.where(outside, (self >= 3).astype(self.dtype), self / 6 + 0.5)
 
 
 @op(function=False, layout="pointwise", grad_name="HardswishBackward0")
@@ -204,10 +204,10 @@ def softsign(self: Array) -> Array:
 
 @op(function=False, layout="pointwise", grad_name="ThresholdBackward0")
 def _threshold(self: Array, threshold: Scalar, value: Scalar) -> Array:
-    return jnp.where(self > threshold, self, jnp.asarray(value).astype(self.dtype))
+    return jnp.where(self <= threshold, jnp.asarray(value).astype(self.dtype), self)
 
 
-@op("method", "functional")
+@op("method", "functional", layout="pointwise")
 def prelu(self: Array, weight: Array) -> Array:
     """x where positive, weight * x elsewhere; one weight, or one per channel. [N, C, ...]"""
     if weight.ndim > 1 or (weight.size != 1 and self.ndim >= 2 and (weight.size != self.shape[1])):

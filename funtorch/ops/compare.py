@@ -108,7 +108,7 @@ def _order(x: Array, dim: int, descending: bool) -> Array:
     return jnp.argsort(key, dim, stable=True)
 
 
-@op(function=False, saves=("self",), grad_name="SortBackward0")
+@op(function=False, saves=("self",), grad_name="SortBackward0", layout="pointwise")
 def _sort(self: Array, dim: int, descending: bool) -> tuple[Array, Array]:
     if not self.ndim:
         return self, jnp.zeros((), jnp.int64)
@@ -155,7 +155,7 @@ def topk(
     return jnp.take_along_axis(self, order, d), order.astype(jnp.int64)
 
 
-@op("method", returns="values indices")
+@op("method", returns="values indices", out="exact apart")
 def kthvalue(self: Array, k: int, dim: int = -1, keepdim: bool = False) -> tuple[Array, Array]:
     """The k-th smallest along a dimension, with its index. [..., n] -> [...]"""
     if not self.ndim:

@@ -78,10 +78,16 @@ def shape_from(size: tuple[Any, ...]) -> tuple[int, ...]:
     return shape
 
 
-def finish(made: Tensor, requires_grad: bool, out: Tensor | None = None) -> Tensor:
+def finish(
+    made: Tensor, requires_grad: bool, out: Tensor | None = None, dtype: Any = None
+) -> Tensor:
     """The common end of all factories."""
     if out is not None:
-        return write_out[0](made, out)
+        if dtype is not None and as_dtype(dtype) is not out.dtype:
+            raise RuntimeError(
+                f"dtype {as_dtype(dtype)} does not match dtype of out parameter ({out.dtype})"
+            )
+        return write_out[0](made, out, "dtype")
     if requires_grad:
         made.requires_grad_()
     return made
@@ -116,7 +122,7 @@ def zeros(
     names: Any = None,
 ) -> Tensor:
     """Zeros. -> [size]"""
-    return finish(_filled(shape_from(size), 0, dtype, device), requires_grad, out)
+    return finish(_filled(shape_from(size), 0, dtype, device), requires_grad, out, dtype)
 
 
 @composite()
@@ -131,7 +137,7 @@ def ones(
     names: Any = None,
 ) -> Tensor:
     """Ones. -> [size]"""
-    return finish(_filled(shape_from(size), 1, dtype, device), requires_grad, out)
+    return finish(_filled(shape_from(size), 1, dtype, device), requires_grad, out, dtype)
 
 
 @composite()
@@ -150,7 +156,7 @@ def empty(
     made = _filled(shape_from(size), 0, dtype, device)
     if memory_format is not None:
         made._stride = made._storage.layout = strides_for(memory_format, made)
-    return finish(made, requires_grad, out)
+    return finish(made, requires_grad, out, dtype)
 
 
 @composite()
@@ -170,7 +176,9 @@ def full(
     value = fill_value.item() if isinstance(fill_value, Tensor) else fill_value
     if dtype is None:
         dtype = dtypes.of_scalar(value)
-    return finish(_filled(shape_from((size,)), _number(value), dtype, device), requires_grad, out)
+    return finish(
+        _filled(shape_from((size,)), _number(value), dtype, device), requires_grad, out, dtype
+    )
 
 
 def _number(value: Any) -> Any:
@@ -337,7 +345,7 @@ def arange(
         dtype = dtypes.int64 if whole else dtypes.get_default_dtype()
     length = max(math.ceil((end - start) / step), 0)
     made = _ranged(start, step, length, as_dtype(dtype), device)
-    return finish(made, requires_grad, out)
+    return finish(made, requires_grad, out, dtype)
 
 
 def _check_range(start: Any, end: Any, step: Any) -> None:
@@ -383,7 +391,7 @@ def range_(
     _check_range(start, end, step)
     kind = dtypes.get_default_dtype() if dtype is None else as_dtype(dtype)
     length = math.floor((end - start) / step) + 1
-    return finish(_ranged(start, step, length, kind, device), requires_grad, out)
+    return finish(_ranged(start, step, length, kind, device), requires_grad, out, dtype)
 
 
 @composite()
@@ -411,7 +419,7 @@ def linspace(
     if place is META:
         return wrap(Value(aval_of((steps,), kind.numpy, META)))
     made = create(_LINSPACE, (steps, kind.numpy), (start, end), place)
-    return finish(made, requires_grad, out)
+    return finish(made, requires_grad, out, dtype)
 
 
 @composite()
@@ -431,7 +439,7 @@ def logspace(
     """base to the power of `linspace(start, end, steps)`. -> [steps]"""
     kind = dtypes.get_default_dtype() if dtype is None else as_dtype(dtype)
     powers = linspace(start, end, steps, dtype=dtypes.float64, device=device)
-    return finish(convert(base**powers, kind, None), requires_grad, out)
+    return finish(convert(base**powers, kind, None), requires_grad, out, dtype)
 
 
 @composite()
@@ -454,7 +462,7 @@ def eye(
     place = place_of(device)
     if place is META:
         return wrap(Value(aval_of((n, columns), kind.numpy, META)))
-    return finish(create(_EYE, (n, columns, kind.numpy), (), place), requires_grad, out)
+    return finish(create(_EYE, (n, columns, kind.numpy), (), place), requires_grad, out, dtype)
 
 
 def _triangle(name: str, inside: Any) -> Any:
@@ -482,7 +490,7 @@ tril_indices = _triangle("tril_indices", lambda d, offset: d <= offset)
 triu_indices = _triangle("triu_indices", lambda d, offset: d >= offset)
 
 
-@op(saves=())
+@op(saves=(), layout="pointwise")
 def complex(real: Array, imag: Array) -> Array:
     """Complex numbers from their parts. [...], [...] -> [...]"""
     if real.dtype != imag.dtype:

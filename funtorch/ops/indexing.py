@@ -164,7 +164,7 @@ def _index(self: Array, indices: list[Array | None]) -> Array:
     return self[tuple(slice(None) if i is None else i for i in indices)]
 
 
-@op(function=False, saves=("indices",), grad_name="IndexPutBackward0")
+@op(function=False, saves=("indices",), grad_name="IndexPutBackward0", layout="pointwise")
 def _index_put(
     self: Array, indices: list[Array | None], values: Array, accumulate: bool = False
 ) -> Array:
@@ -259,7 +259,7 @@ def _index_select(self: Array, dim: int, index: Array) -> Array:
     return jnp.take(self, index.reshape(-1), axis=dim) if self.ndim else self
 
 
-@composite("method")
+@composite("method", out="exact apart")
 def index_select(self: Tensor, dim: int, index: Tensor) -> Tensor:
     """Entries of a dimension by index. self: [..., n, ...], index: [m] -> [..., m, ...]"""
     if len(size_of(index)) > 1:
@@ -280,7 +280,7 @@ def _gather_checks(name: str, self: Array, dim: int, index: Array) -> int:
     return wrap_dim(dim, self.ndim)
 
 
-@op("method", saves=("index",))
+@op("method", saves=("index",), out="exact apart")
 def gather(self: Array, dim: int, index: Array, *, sparse_grad: bool = False) -> Array:
     """out[i][j] = self[index[i][j]][j] for dim 0. self: [...], index: [...] -> index's shape"""
     d = _gather_checks("gather", self, dim, index)
@@ -403,7 +403,7 @@ def index_copy(self: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
     return _index_copy(self, wrap_dim(dim, len(size_of(self))), index, source)
 
 
-@op(function=False, saves=("index",), grad_name="IndexFillBackward0")
+@op(function=False, saves=("index",), grad_name="IndexFillBackward0", layout="pointwise")
 def _index_fill(self: Array, dim: int, index: Array, value: Array | Scalar) -> Array:
     value = jnp.asarray(value).astype(self.dtype)
     if not self.ndim:
@@ -439,7 +439,7 @@ def masked_fill(self: Array, mask: Array, value: Array | Scalar) -> Array:
     return jnp.where(mask, jnp.asarray(value).astype(self.dtype), self)
 
 
-@composite("method")
+@composite("method", out="exact apart")
 def masked_select(self: Tensor, mask: Tensor) -> Tensor:
     """The elements where the mask holds. A barrier: their number is data. -> [n]"""
     if dtype_of(mask) is not dtypes.bool_:
@@ -471,7 +471,7 @@ def masked_scatter(self: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     return _masked_scatter(self, mask, source)
 
 
-@op("method", "inplace", saves=("index",))
+@op("method", "inplace", saves=("index",), layout="pointwise")
 def put(self: Array, index: Array, source: Array, accumulate: bool = False) -> Array:
     """Write to flat positions, into a copy."""
     where = self.reshape(-1).at[index.reshape(-1)]
@@ -479,7 +479,7 @@ def put(self: Array, index: Array, source: Array, accumulate: bool = False) -> A
     return (where.add(source) if accumulate else where.set(source)).reshape(self.shape)
 
 
-@op("method", saves=("index",))
+@op("method", saves=("index",), out="exact apart")
 def take(self: Array, index: Array) -> Array:
     """Elements at flat positions. -> index's shape"""
     if not jnp.issubdtype(index.dtype, jnp.integer):
@@ -533,12 +533,18 @@ def argwhere(self: Tensor) -> Tensor:
     return nonzero(self)
 
 
-@op(function=False, saves=("condition",), promote=None, grad_name="WhereBackward0")
+@op(function=False, saves=("condition",), grad_name="WhereBackward0", layout="pointwise")
 def _where(condition: Array, self: Array | Scalar, other: Array | Scalar) -> Array:
     return jnp.where(condition, self, other)
 
 
-@composite("method")
+@composite(function=False, aliases=("Tensor.where",))
+def _where_method(self: Tensor, condition: Tensor, other: Any) -> Tensor:
+    """self where the condition holds, else other."""
+    return where(condition, self, other)
+
+
+@composite()
 def where(condition: Tensor, self: Any = None, other: Any = None) -> Any:
     """self where the condition holds, else other; with the condition alone: nonzero."""
     if self is None and other is None:

@@ -18,7 +18,7 @@ Ints = Any
 Size = Any
 
 
-@op(promote="arith", saves=(), aliases=("concat", "concatenate"))
+@op(promote="arith", saves=(), aliases=("concat", "concatenate"), out="cast apart")
 def cat(tensors: list[Array], dim: int = 0) -> Array:
     """Tensors joined along a dimension. [..., n_i, ...] -> [..., sum n_i, ...]"""
     if not tensors:
@@ -45,7 +45,7 @@ def cat(tensors: list[Array], dim: int = 0) -> Array:
     return jnp.concatenate(real, d)
 
 
-@op(promote="arith", saves=())
+@op(promote="arith", saves=(), out="cast")
 def stack(tensors: list[Array], dim: int = 0) -> Array:
     """Tensors joined along a new dimension. n × [...] -> [..., n, ...]"""
     if not tensors:
@@ -69,7 +69,7 @@ def _stacker(name: str, lift: Any, dim: Any, aliases: tuple[str, ...] = ()) -> A
 
     function.__name__ = name
     function.__doc__ = f"Tensors joined as NumPy's {name} does."
-    return composite(aliases=aliases)(function)
+    return composite(aliases=aliases, out="cast")(function)
 
 
 def _atleast(ndim: int) -> Any:
@@ -152,7 +152,7 @@ def repeat_interleave(
     return _repeat_each(source, int(repeats), d)
 
 
-@op("method", saves=(), varargs="dims")
+@op("method", saves=(), varargs="dims", layout="pointwise")
 def flip(self: Array, dims: Size) -> Array:
     """Dimensions reversed."""
     wrapped = [wrap_dim(d, self.ndim) for d in dims]
@@ -161,7 +161,7 @@ def flip(self: Array, dims: Size) -> Array:
     return jnp.flip(self, wrapped) if wrapped and self.ndim else self
 
 
-@op("method", saves=())
+@op("method", saves=(), layout="pointwise")
 def fliplr(self: Array) -> Array:
     """Columns reversed."""
     if self.ndim < 2:
@@ -169,7 +169,7 @@ def fliplr(self: Array) -> Array:
     return jnp.flip(self, 1)
 
 
-@op("method", saves=())
+@op("method", saves=(), layout="pointwise")
 def flipud(self: Array) -> Array:
     """Rows reversed."""
     if self.ndim < 1:
@@ -193,9 +193,9 @@ def roll(self: Array, shifts: Ints, dims: Ints = None) -> Array:
     return jnp.roll(self, shifts, [wrap_dim(d, self.ndim) for d in dims])
 
 
-@op("method", saves=())
-def rot90(self: Array, k: int = 1, dims: Ints = (0, 1)) -> Array:
-    """Rotated by 90 degrees in the plane of two dimensions."""
+@composite("method")
+def rot90(self: Tensor, k: int = 1, dims: Any = (0, 1)) -> Tensor:
+    """Rotated k times by 90 degrees in the plane of two dimensions."""
     if len(dims) != 2:
         raise RuntimeError(f"expected total rotation dims == 2, but got dims = {len(dims)}")
     if self.ndim < 2:
@@ -204,7 +204,13 @@ def rot90(self: Array, k: int = 1, dims: Ints = (0, 1)) -> Array:
         raise RuntimeError(
             f"expected rotation dims to be different, but got dim0 = {dims[0]} and dim1 = {dims[1]}"
         )
-    return jnp.rot90(self, k, dims)
+    first, second = dims
+    return (
+        lambda: self.clone(),
+        lambda: flip(self, (second,)).transpose(first, second),
+        lambda: flip(self, (first, second)),
+        lambda: flip(self, (first,)).transpose(first, second),
+    )[k % 4]()
 
 
 @op("method", "inplace", saves=())

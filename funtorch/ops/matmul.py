@@ -126,7 +126,7 @@ def vdot(self: Array, other: Array) -> Array:
     return _product(jnp.conj(self), other)
 
 
-@op("method", promote="arith", saves=("self", "vec2"), aliases=("ger",))
+@op("method", promote="arith", saves=("self", "vec2"), aliases=("ger",), out="cast")
 def outer(self: Array, vec2: Array) -> Array:
     """All products of the elements of two vectors. [n], [m] -> [n, m]"""
     if self.ndim != 1 or vec2.ndim != 1:
@@ -161,7 +161,9 @@ def _scaled_sum(base: Array, product: Array, beta: Scalar, alpha: Scalar) -> Arr
     return (scaled + product).astype(base.dtype)
 
 
-def _fused(name: str, multiply: Any, names: tuple[str, str], meaning: str) -> Any:
+def _fused(
+    name: str, multiply: Any, names: tuple[str, str], meaning: str, out: str = "exact"
+) -> Any:
     first, second = names
 
     def body(
@@ -173,7 +175,7 @@ def _fused(name: str, multiply: Any, names: tuple[str, str], meaning: str) -> An
     body.__name__ = name
     body.__doc__ = f"beta * self + alpha * {meaning}"
     body.__signature__ = _signature(first, second)  # type: ignore[attr-defined]
-    return op("method", "inplace", saves=names)(body)
+    return op("method", "inplace", saves=names, out=out)(body)
 
 
 def _signature(first: str, second: str) -> Any:
@@ -226,6 +228,7 @@ addr = _fused(
     lambda a, b: a[:, None] * b[None, :],
     ("vec1", "vec2"),
     "vec1 outer vec2. [n], [m] -> [n, m]",
+    out="cast",
 )
 
 
@@ -292,7 +295,7 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2, out: Any = None) -> Tensor:
     return _tensordot(a, b, dims)
 
 
-@op("method", promote="arith")
+@op("method", promote="arith", out="cast")
 def kron(self: Array, other: Array) -> Array:
     """Kronecker product."""
     return jnp.kron(self, other)

@@ -127,9 +127,18 @@ def _cast(self: Array, dtype: Dtype) -> Array:
         if dtype == jnp.bool_:
             return self != 0
         self = jnp.real(self)
-    if jnp.issubdtype(self.dtype, jnp.floating) and jnp.issubdtype(dtype, jnp.unsignedinteger):
-        return self.astype(jnp.int64).astype(dtype)  # negative numbers wrap around, as in C
+    if jnp.issubdtype(self.dtype, jnp.floating) and jnp.issubdtype(dtype, jnp.integer):
+        return _to_integer(self, jnp.dtype(dtype))
     return self.astype(dtype)
+
+
+def _to_integer(x: Array, dtype: Any) -> Array:
+    """As C compilers for x86 convert: what does not fit a register becomes its lowest number, and
+    the low bits of the register are the result (XLA would saturate)."""
+    wide = jnp.int64 if dtype.itemsize == 8 or dtype == jnp.uint32 else jnp.int32
+    limit = 2.0 ** (8 * jnp.dtype(wide).itemsize - 1)
+    fits = (x >= -limit) & (x < limit)
+    return jnp.where(fits, x, jnp.asarray(-limit, x.dtype)).astype(wide).astype(dtype)
 
 
 class ToDeviceBackward(Node):

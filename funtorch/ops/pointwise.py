@@ -27,6 +27,7 @@ def _unary(
     aliases: tuple[str, ...] = (),
     differentiable: bool = True,
     real: bool = False,
+    out: str | None = None,
 ) -> Any:
     """Declare an elementwise function with method and in-place forms. [...] -> [...]
 
@@ -48,6 +49,7 @@ def _unary(
         aliases=aliases,
         differentiable=differentiable,
         layout="pointwise",
+        out=out,
     )(body)
 
 
@@ -206,14 +208,18 @@ def positive(self: Any) -> Any:
     return self
 
 
-_unary("sign", _whole(jnp.sign), "-1, 0 or 1.", promote=None, saves=(), real=True)
+def _sign(x: Array) -> Array:
+    return jnp.where(jnp.isnan(x), jnp.zeros_like(x), jnp.sign(x))
+
+
+_unary("sign", _whole(_sign), "-1, 0 or 1.", promote=None, saves=(), real=True)
 _unary(
     "sgn",
-    lambda x: _sgn(x) if jnp.iscomplexobj(x) else _whole(jnp.sign)(x),
+    lambda x: _sgn(x) if jnp.iscomplexobj(x) else _whole(_sign)(x),
     "The sign; for complex numbers x / |x|.",
     promote=None,
 )
-_unary("square", lambda x: x * x, "x * x.", promote=None)
+_unary("square", lambda x: x * x, "x * x.", promote=None, out="cast")
 _unary("erf", lax.erf, "Gauss error function.", aliases=("special.erf",))
 _unary("erfc", lax.erfc, "1 - erf(x).", aliases=("special.erfc",))
 _unary("erfinv", lax.erf_inv, "Inverse of erf.", aliases=("special.erfinv",))
@@ -311,13 +317,13 @@ def _limited(x: Array, bound: Array | Scalar, pick: Any, inside: Any) -> Array:
     return jnp.where(inside(x, bound) | jnp.isnan(x), x, pick(lax.stop_gradient(x), bound))
 
 
-@composite("method", "inplace")
+@composite("method", "inplace", out="cast")
 def clamp_min(self: Any, min: Any) -> Any:
     """`clamp(min=min)`."""
     return clamp(self, min=min)
 
 
-@composite("method", "inplace")
+@composite("method", "inplace", out="cast")
 def clamp_max(self: Any, max: Any) -> Any:
     """`clamp(max=max)`."""
     return clamp(self, max=max)
@@ -356,6 +362,15 @@ def _whole_only(name: str, *operands: Any) -> None:
             raise RuntimeError(f"\"{name}_cpu\" not implemented for '{_word(x.dtype)}'")
 
 
+def _no_bools(name: str, lower: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    def checked(self: Any, other: Any) -> Any:
+        if (self if hasattr(self, "dtype") else other).dtype == jnp.bool_:
+            raise NotImplementedError(f"\"{name}_cpu\" not implemented for 'Bool'")
+        return lower(self, other)
+
+    return checked
+
+
 def _bitwise(name: str, lower: Callable[[Any, Any], Any], meaning: str) -> Any:
     def body(self: Array | Scalar, other: Array | Scalar) -> Array:
         _whole_only(name, self, other)
@@ -369,8 +384,8 @@ def _bitwise(name: str, lower: Callable[[Any, Any], Any], meaning: str) -> Any:
 _bitwise("bitwise_and", jnp.bitwise_and, "Bits set in both.")
 _bitwise("bitwise_or", jnp.bitwise_or, "Bits set in either.")
 _bitwise("bitwise_xor", jnp.bitwise_xor, "Bits set in one of them.")
-_bitwise("bitwise_left_shift", jnp.left_shift, "Bits moved to the left.")
-_bitwise("bitwise_right_shift", jnp.right_shift, "Bits moved to the right.")
+_bitwise("bitwise_left_shift", _no_bools("lshift", jnp.left_shift), "Bits moved to the left.")
+_bitwise("bitwise_right_shift", _no_bools("rshift", jnp.right_shift), "Bits moved to the right.")
 
 
 @op("method", "inplace", differentiable=False, layout="pointwise")
@@ -386,7 +401,7 @@ def _logical(name: str, lower: Callable[[Any, Any], Any], meaning: str) -> Any:
 
     body.__name__ = name
     body.__doc__ = f"{meaning} self, other: [...] -> [...] bool"
-    return op("method", "inplace", differentiable=False, layout="pointwise")(body)
+    return op("method", "inplace", differentiable=False, layout="pointwise", out="cast")(body)
 
 
 _logical("logical_and", jnp.logical_and, "Both non-zero?")
@@ -394,13 +409,13 @@ _logical("logical_or", jnp.logical_or, "One non-zero?")
 _logical("logical_xor", jnp.logical_xor, "Exactly one non-zero?")
 
 
-@op("method", "inplace", differentiable=False, layout="pointwise")
+@op("method", "inplace", differentiable=False, layout="pointwise", out="cast")
 def logical_not(self: Array) -> Array:
     """Zero? self: [...] -> [...] bool"""
     return jnp.logical_not(self)
 
 
-@op(promote="float", layout="pointwise", saves=())
+@op(promote="float", layout="pointwise", saves=(), out="exact")
 def polar(abs: Array, angle: Array) -> Array:
     """Complex numbers from magnitude and angle. [...], [...] -> [...]"""
     return lax.complex(abs * jnp.cos(angle), abs * jnp.sin(angle))

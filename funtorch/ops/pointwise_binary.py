@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -9,8 +12,26 @@ from jax import lax
 from funtorch.ops._declare import Array, Scalar, composite, op
 
 
-def _is_bool(x: Array | Scalar) -> bool:
+def _is_bool(x: Any) -> bool:
     return getattr(x, "dtype", None) == jnp.bool_ or isinstance(x, bool)
+
+
+def _refuse(name: str, x: Array, *kinds: str, error: type[Exception] = NotImplementedError) -> None:
+    """Raise as PyTorch does for dtypes of these NumPy kinds ('b', 'i', 'f', 'c')."""
+    kind = "i" if x.dtype.kind == "u" else "f" if x.dtype.kind == "V" else x.dtype.kind
+    if kind in kinds:
+        raise error(f"\"{name}_cpu\" not implemented for '{x.dtype.name.capitalize()}'")
+
+
+def _same_dtype(name: str) -> Callable[..., None]:
+    def check(self: Array, other: Array) -> None:
+        if self.dtype != other.dtype:
+            raise RuntimeError(
+                f"{name} is not yet implemented for tensors with different dtypes: "
+                f"{self.dtype.name} and {other.dtype.name}"
+            )
+
+    return check
 
 
 def _floating(x: Array) -> bool:
@@ -39,27 +60,39 @@ def _scaled(x: Array | Scalar, alpha: Scalar) -> Array | Scalar:
     return x * alpha
 
 
-def _no_bool_minus(*operands: Array | Scalar) -> None:
-    if any(_is_bool(x) for x in operands):
+def _no_bool_minus(self: Any, other: Any, alpha: Any) -> None:
+    if any(_is_bool(x) for x in (self, other)):
         raise RuntimeError(
             "Subtraction, the `-` operator, with a bool tensor is not supported. If you are "
             "trying to invert a mask, use the `~` or `logical_not()` operator instead."
         )
 
 
-@op("method", "inplace", promote="arith", saves=(), layout="pointwise", aliases=("subtract",))
+@op(
+    "method",
+    "inplace",
+    promote="arith",
+    saves=(),
+    layout="pointwise",
+    aliases=("subtract",),
+    check=_no_bool_minus,
+)
 def sub(self: Array | Scalar, other: Array | Scalar, *, alpha: Scalar = 1) -> Array:
     """self - alpha * other, elementwise. [...], [...] -> [...]"""
-    _no_bool_minus(self, other)
     if isinstance(alpha, int | float) and alpha == 1:
         return self - other
     return self - _scaled(other, alpha)
 
 
-@op(promote="arith", saves=(), layout="pointwise", grad_name="RsubBackward1")
+@op(
+    promote="arith",
+    saves=(),
+    layout="pointwise",
+    grad_name="RsubBackward1",
+    check=_no_bool_minus,
+)
 def rsub(self: Array, other: Array | Scalar, *, alpha: Scalar = 1) -> Array:
     """other - alpha * self, elementwise. [...], [...] -> [...]"""
-    _no_bool_minus(self, other)
     return other - _scaled(self, alpha)
 
 
@@ -123,7 +156,7 @@ def _rounded_divide(self: Array | Scalar, other: Array | Scalar, rounding_mode: 
     return _floor_of(first, second) if rounding_mode == "floor" else _trunc_of(first, second)
 
 
-@composite("method", "inplace", aliases=("divide",))
+@composite("method", "inplace", aliases=("divide",), out="cast")
 def div(self: Array, other: Array, *, rounding_mode: str | None = None) -> Array:
     """self / other; rounding_mode 'trunc' or 'floor' rounds it. [...], [...] -> [...]"""
     if rounding_mode is None:
@@ -136,13 +169,13 @@ def div(self: Array, other: Array, *, rounding_mode: str | None = None) -> Array
     return _rounded_divide(self, other, rounding_mode)
 
 
-@composite("method", "inplace")
+@composite("method", "inplace", out="cast")
 def true_divide(self: Array, other: Array) -> Array:
     """self / other, always a fraction. [...], [...] -> [...]"""
     return _true_divide(self, other)
 
 
-@composite("method", "inplace")
+@composite("method", "inplace", out="cast")
 def floor_divide(self: Array, other: Array) -> Array:
     """The quotient rounded down. [...], [...] -> [...]"""
     return _rounded_divide(self, other, "floor")
@@ -152,6 +185,7 @@ def floor_divide(self: Array, other: Array) -> Array:
 def remainder(self: Array | Scalar, other: Array | Scalar) -> Array:
     """The remainder with the sign of the divisor (Python's %). [...], [...] -> [...]"""
     first, second = _arrays(self, other)
+    _refuse("remainder", first, "b", "c")
     if _floating(first):
         return jnp.where(
             jnp.isinf(second) & jnp.isfinite(first) & (first != 0) & ((first < 0) != (second < 0)),
@@ -163,9 +197,10 @@ def remainder(self: Array | Scalar, other: Array | Scalar) -> Array:
 
 
 @op("method", "inplace", promote="arith", layout="pointwise", saves=("other", "self"))
-def fmod(self: Array | Scalar, other: Array | Scalar) -> Array:
+def fmod(self: Array, other: Array | Scalar) -> Array:
     """The remainder with the sign of the dividend (C's fmod). [...], [...] -> [...]"""
     first, second = jnp.broadcast_arrays(*_arrays(self, other))
+    _refuse("fmod", first, "b", "c")
     if _floating(first):
         return lax.rem(first, second)
     return lax.rem(first, jnp.where(second == 0, jnp.ones_like(second), second))
@@ -208,6 +243,8 @@ def _power_by_number(self: Array, exponent: Scalar) -> Array:
         return (
             lax.integer_pow(self, exponent)
             if self.dtype != jnp.bool_
+            else self | (exponent == 0)
+            if isinstance(exponent, bool)
             else self.astype(jnp.int64) ** exponent
         )
     if (
@@ -239,7 +276,7 @@ def _integer_power(base: Array, exponent: Array) -> Array:
 def maximum(self: Array, other: Array) -> Array:
     """The larger, NaN if either is. [...], [...] -> [...]"""
     if jnp.iscomplexobj(self):
-        raise NotImplementedError("maximum not implemented for complex tensors.")
+        raise RuntimeError("maximum not implemented for complex tensors.")
     return jnp.maximum(self, other)
 
 
@@ -247,13 +284,14 @@ def maximum(self: Array, other: Array) -> Array:
 def minimum(self: Array, other: Array) -> Array:
     """The smaller, NaN if either is. [...], [...] -> [...]"""
     if jnp.iscomplexobj(self):
-        raise NotImplementedError("minimum not implemented for complex tensors.")
+        raise RuntimeError("minimum not implemented for complex tensors.")
     return jnp.minimum(self, other)
 
 
 @op("method", promote="arith", layout="pointwise")
 def fmax(self: Array, other: Array) -> Array:
     """The larger, ignoring NaN. [...], [...] -> [...]"""
+    _refuse("fmax", self, "c", error=RuntimeError)
     if not _floating(self):
         return jnp.maximum(self, other)
     return jnp.where((self >= other) | jnp.isnan(other), self, other)
@@ -262,6 +300,7 @@ def fmax(self: Array, other: Array) -> Array:
 @op("method", promote="arith", layout="pointwise")
 def fmin(self: Array, other: Array) -> Array:
     """The smaller, ignoring NaN. [...], [...] -> [...]"""
+    _refuse("fmin", self, "c", error=RuntimeError)
     if not _floating(self):
         return jnp.minimum(self, other)
     return jnp.where((self <= other) | jnp.isnan(other), self, other)
@@ -270,6 +309,7 @@ def fmin(self: Array, other: Array) -> Array:
 @op("method", "inplace", promote="float", layout="pointwise", aliases=("arctan2",))
 def atan2(self: Array, other: Array) -> Array:
     """The angle of the point (other, self). [...], [...] -> [...]"""
+    _refuse("atan2", self, "c")
     return jnp.arctan2(self, other)
 
 
@@ -294,7 +334,7 @@ def hypot(self: Array, other: Array) -> Array:
 
 
 @op("method", "inplace", promote="float", layout="pointwise", saves=())
-def copysign(self: Array | Scalar, other: Array | Scalar) -> Array:
+def copysign(self: Array, other: Array | Scalar) -> Array:
     """The magnitude of self with the sign of other. [...], [...] -> [...]"""
     first, second = jnp.broadcast_arrays(*_arrays(self, other))
     return _copysign(first, second)
@@ -307,16 +347,27 @@ def _copysign(x: Array, y: Array) -> Array:
 
 @_copysign.defjvp
 def _copysign_jvp(primals, tangents):  # type: ignore[no-untyped-def]
-    (x, y), (dx, _) = primals, tangents
+    (x, y), (dx, dy) = primals, tangents
     same = jnp.signbit(x) == jnp.signbit(y)
     slope = jnp.where(x == 0, 0, jnp.where(same, 1, -1)).astype(x.dtype)
-    return _copysign(x, y), dx * slope
+    return _copysign(x, y), dx * slope + jnp.zeros_like(dy)
 
 
-@op("method", "inplace", promote="arith", layout="pointwise", differentiable=False)
+@jax.custom_jvp
+def _nextafter(x: Array, y: Array) -> Array:
+    return jnp.nextafter(x, y)
+
+
+@_nextafter.defjvp
+def _nextafter_jvp(primals, tangents):  # type: ignore[no-untyped-def]
+    raise NotImplementedError("the derivative for 'nextafter' is not implemented.")
+
+
+@op("method", "inplace", promote="arith", layout="pointwise")
 def nextafter(self: Array, other: Array) -> Array:
     """The next number from self towards other. [...], [...] -> [...]"""
-    return jnp.nextafter(self, other)
+    _refuse("nextafter", self, "b", "i", "c")
+    return _nextafter(*jnp.broadcast_arrays(self, other))
 
 
 @op("method", "inplace", promote="arith", layout="pointwise", differentiable=False)
@@ -357,12 +408,14 @@ def addcdiv(self: Array, tensor1: Array, tensor2: Array, *, value: Scalar = 1) -
 
 
 @op(
-    "method", "inplace", promote="arith", layout="pointwise", differentiable=False, name="heaviside"
+    "method",
+    "inplace",
+    promote="arith",
+    layout="pointwise",
+    differentiable=False,
+    out="exact",
+    check=_same_dtype("heaviside"),
 )
 def heaviside(self: Array, values: Array) -> Array:
-    """0 below zero, `values` at zero, 1 above. [...], [...] -> [...]"""
-    return (
-        jnp.heaviside(self, values).astype(self.dtype)
-        if _floating(self)
-        else jnp.where(self == 0, values, (self > 0).astype(self.dtype))
-    )
+    """0 below zero and for NaN, `values` at zero, 1 above. [...], [...] -> [...]"""
+    return jnp.where(self == 0, values, (self > 0).astype(self.dtype))

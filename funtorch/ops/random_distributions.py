@@ -165,7 +165,7 @@ def _bernoulli(p: Tensor, generator: Any, kind: dtypes.dtype) -> Tensor:
     return _bernoulli_below(p, unit, kind)
 
 
-@composite("method")
+@composite("method", out="cast")
 def bernoulli(
     self: Tensor, p: float | None = None, *, generator: Generator | None = None
 ) -> Tensor:

@@ -36,7 +36,7 @@ def _accumulated(x: Array, dtype: Dtype) -> Array:
     return x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(jnp.int64)
 
 
-@op("method", saves=())
+@op("method", saves=(), out="dtype")
 def sum(
     self: Array, dim: Ints = None, keepdim: bool = False, *, dtype: Dtype | None = None
 ) -> Array:
@@ -44,7 +44,7 @@ def sum(
     return _accumulated(self, dtype).sum(_dims(dim, self.ndim), keepdims=keepdim)
 
 
-@op("method", saves=())
+@op("method", saves=(), out="dtype")
 def nansum(
     self: Array, dim: Ints = None, keepdim: bool = False, *, dtype: Dtype | None = None
 ) -> Array:
@@ -66,7 +66,7 @@ def _mean_checked(name: str, x: Array, dtype: Dtype) -> Array:
     return x
 
 
-@op("method", saves=())
+@op("method", saves=(), out="cast")
 def mean(
     self: Array, dim: Ints = None, keepdim: bool = False, *, dtype: Dtype | None = None
 ) -> Array:
@@ -78,7 +78,7 @@ def mean(
     return total / count if count else jnp.full_like(total, np.nan)
 
 
-@op("method", saves=("self",))
+@op("method", saves=("self",), out="cast")
 def nanmean(
     self: Array, dim: Ints = None, keepdim: bool = False, *, dtype: Dtype | None = None
 ) -> Array:
@@ -95,7 +95,7 @@ def _prod(self: Array, dim: int | None, keepdim: bool, dtype: Dtype | None) -> A
     return jnp.prod(x, None if dim is None else _dims(dim, x.ndim), keepdims=keepdim)
 
 
-@composite("method")
+@composite("method", out="dtype")
 def prod(
     self: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None
 ) -> Tensor:
@@ -168,7 +168,7 @@ def _spread(name: str, facade: Any, with_mean: bool, meaning: str) -> Any:
     function.__name__ = name
     function.__doc__ = f"{meaning} [...] -> [...]"
     forms = () if with_mean else ("method",)
-    return composite(*forms)(function)
+    return composite(*forms, out="cast")(function)
 
 
 var = _spread("var", _var, False, "The variance.")
@@ -306,6 +306,8 @@ def _three_way(name: str, largest: bool, pairwise: str) -> Any:
     def function(self: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
         if isinstance(dim, Tensor):
             other = dim
+        elif isinstance(dim, bool):
+            raise TypeError(f"{name}(): argument 'dim' must be int or a Tensor, not bool")
         if other is not None:
             return TABLE[pairwise].facade(self, other)
         if dim is None:
@@ -314,7 +316,7 @@ def _three_way(name: str, largest: bool, pairwise: str) -> Any:
 
     function.__name__ = name
     function.__doc__ = f"The {name}imum: of all, along a dimension with indices, or of two tensors."
-    return composite("method")(function)
+    return composite("method", out="cast")(function)
 
 
 max = _three_way("max", True, "maximum")
@@ -451,7 +453,7 @@ nanquantile = _quantile("nanquantile", jnp.nanquantile)
 # Norms and log-sums ------------------------------------------------------------------------------------
 
 
-@op("method", promote="float", saves=("self", "result"), aliases=("special.logsumexp",))
+@op("method", promote="float", saves=("self", "result"), aliases=("special.logsumexp",), out="cast")
 def logsumexp(self: Array, dim: Ints, keepdim: bool = False) -> Array:
     """log(sum(exp(x))) over some dimensions, without overflow. [...] -> [...]"""
     return jax.scipy.special.logsumexp(self, axis=_dims(dim, self.ndim), keepdims=keepdim)
@@ -541,7 +543,7 @@ def _running(name: str, lower: Any, saves: tuple[str, ...], meaning: str) -> Any
 
     body.__name__ = name
     body.__doc__ = f"{meaning} along a dimension. [...] -> [...]"
-    return op("method", "inplace", saves=saves)(body)
+    return op("method", "inplace", saves=saves, out="dtype")(body)
 
 
 cumsum = _running("cumsum", jnp.cumsum, (), "Running sums")

@@ -275,10 +275,10 @@ def expand_as(self: Tensor, other: Tensor) -> Tensor:
     return expand(self, size_of(other))
 
 
-@composite()
-def broadcast_to(self: Tensor, size: Any) -> Tensor:
+@composite("method")
+def broadcast_to(self: Tensor, *dims: Any, size: Any = None) -> Tensor:
     """`self.expand(size)`."""
-    return expand(self, *ints((size,)))
+    return expand(self, *ints(dims if size is None else (size,)))
 
 
 @composite("method")
