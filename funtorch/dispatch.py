@@ -210,7 +210,16 @@ def keep_strides(outs: Sequence[Tensor], tensors: Sequence[Tensor]) -> None:
 
 def dense_like(shape: tuple[int, ...], stride: tuple[int, ...]) -> tuple[int, ...] | None:
     """Dense strides with the memory order of `stride`; None if that is contiguous."""
-    order = sorted(range(len(shape)), key=lambda d: (-stride[d], d))
+    return _dense(shape, sorted(range(len(shape)), key=lambda d: (-stride[d], d)))
+
+
+def lay_out(tensor: Tensor, order: Sequence[int] | None) -> None:
+    """Give a fresh tensor dense strides with its dimensions in this order, slowest first."""
+    if order is not None:
+        tensor._stride = tensor._storage.layout = _dense(tensor._value.aval.shape, order)
+
+
+def _dense(shape: tuple[int, ...], order: Sequence[int]) -> tuple[int, ...] | None:
     dense, step = [0] * len(shape), 1
     for d in reversed(order):
         dense[d] = step

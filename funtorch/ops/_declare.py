@@ -20,11 +20,11 @@ import jax
 import numpy as np
 
 from funtorch import dtypes
-from funtorch.dispatch import OpInfo, call
+from funtorch.dispatch import OpInfo, call, lay_out
 from funtorch.lowering import Op
 from funtorch.ops._promote import TracedScalar
 from funtorch.ops._signature import Signature
-from funtorch.tensor import Tensor
+from funtorch.tensor import Tensor, size_of
 
 Array = jax.Array
 Scalar = complex  # a Python number, or a traced 0-d array once it varies from step to step
@@ -33,6 +33,10 @@ Dtype = Any
 OUT_RULES = ("cast", "exact", "dtype", "cast apart", "exact apart")
 """What `out=` may be: of any dtype that the result can be cast to; of the result's dtype exactly; of
 any, which then is the dtype of the computation. 'apart': not in the memory of an input."""
+
+Order = Callable[[int, int, Sequence[Any]], Sequence[int] | None]
+"""(index of the output, its number of dimensions, the call's arguments) -> its dimensions from the
+slowest to the fastest in memory, or None for C order. Strides are all it decides."""
 
 FORMS = ("function", "method", "inplace", "functional", "special", "linalg", "fft")
 
@@ -90,6 +94,7 @@ def op(
     residuals: bool = False,
     out: str | None = None,
     check: Callable[..., None] | None = None,
+    order: Order | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Declare an op; see the module's docstring and CONTRIBUTING for what each argument means."""
 
@@ -105,7 +110,7 @@ def op(
             pointwise=layout == "pointwise",
         )
         many = str(body.__annotations__.get("return", "")).startswith(("tuple", "list"))
-        facade = _facade(info, signature, promote, _result_type(own_name, returns), many)
+        facade = _facade(info, signature, promote, _result_type(own_name, returns), many, order)
         functools.update_wrapper(facade, body)
         facade.__name__ = facade.__qualname__ = own_name
         facade.lower = body  # type: ignore[attr-defined]
@@ -247,7 +252,12 @@ autocast_hook: list[Callable[..., Any] | None] = [None]
 
 
 def _facade(
-    info: OpInfo, signature: Signature, promote: str | None, result_type: Any, many: bool
+    info: OpInfo,
+    signature: Signature,
+    promote: str | None,
+    result_type: Any,
+    many: bool,
+    order: Order | None,
 ) -> Callable[..., Any]:
     """The function that users call: binds, splits, records, wraps."""
     n = len(signature.parameters)
@@ -267,6 +277,9 @@ def _facade(
         if not tensors:
             raise TypeError(f"{signature.name}(): expected at least one Tensor among the arguments")
         outs = call(info, statics, tensors, numbers)
+        if order is not None:
+            for index, out in enumerate(outs):
+                lay_out(out, order(index, len(size_of(out)), args))
         if not many:
             return outs[0]
         return tuple(outs) if result_type is None else result_type(*outs)
