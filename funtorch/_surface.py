@@ -53,7 +53,10 @@ def write_out(result: Any, out: Any, rule: str = "cast") -> Any:
     rule: see `OUT_RULES` of the declarations.
     """
     if isinstance(out, tuple | list):
-        written = [write_out(r, o, "exact") for r, o in zip(result, out, strict=True)]
+        written = [
+            write_out(r, o, "cast" if rule == "cast all" else "exact")
+            for r, o in zip(result, out, strict=True)
+        ]
         return type(result)(*written) if hasattr(result, "_fields") else tuple(written)
     if not isinstance(out, Tensor):
         raise TypeError(f"argument 'out' must be Tensor, not {type(out).__name__}")
@@ -62,7 +65,7 @@ def write_out(result: Any, out: Any, rule: str = "cast") -> Any:
             "functions with out=... arguments don't support automatic differentiation, but one "
             "of the arguments requires grad."
         )
-    _check_out_dtype(result, out, rule)
+    _check_out_dtype(result, out, rule.removesuffix(" all"))
     if out._value.aval.place is not result._value.aval.place:
         raise RuntimeError(
             f"Expected out tensor to be on {result.device}, but it is on {out.device}"
@@ -134,7 +137,8 @@ def _type_word(tensor: Tensor) -> str:
 def with_out(declaration: Declaration) -> Callable[..., Any]:
     """The function form: the facade, and `out=`."""
     facade = declaration.facade
-    rule, _, apart = declaration.out.partition(" ")
+    rule = declaration.out.removesuffix(" apart")
+    apart = rule != declaration.out
     if "out" in inspect.signature(facade).parameters:
         return facade
 

@@ -30,9 +30,10 @@ Array = jax.Array
 Scalar = complex  # a Python number, or a traced 0-d array once it varies from step to step
 Dtype = Any
 
-OUT_RULES = ("cast", "exact", "dtype", "cast apart", "exact apart")
-"""What `out=` may be: of any dtype that the result can be cast to; of the result's dtype exactly; of
-any, which then is the dtype of the computation. 'apart': not in the memory of an input."""
+OUT_RULES = ("cast", "cast all", "exact", "dtype", "cast apart", "exact apart")
+"""What `out=` may be: of any dtype that the result can be cast to ('all': several results too, which
+else are 'exact'); of the result's dtype exactly; of any, which then is the dtype of the computation.
+'apart': not in the memory of an input."""
 
 Order = Callable[[int, int, Sequence[Any]], Sequence[int] | None]
 """(index of the output, its number of dimensions, the call's arguments) -> its dimensions from the
@@ -153,7 +154,12 @@ def composite(
 
 def _rename(kwargs: dict[str, Any], parameters: set[str]) -> None:
     """NumPy's and PyTorch's alternative argument names, for composites."""
-    for theirs, ours in (("input", "self"), ("axis", "dim"), ("keepdims", "keepdim")):
+    for theirs, ours in (
+        ("input", "self"),
+        ("A", "self"),
+        ("axis", "dim"),
+        ("keepdims", "keepdim"),
+    ):
         if theirs in kwargs and theirs not in parameters and ours in parameters:
             kwargs[ours] = kwargs.pop(theirs)
 

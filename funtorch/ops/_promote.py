@@ -72,3 +72,11 @@ def promoted_dtype(rule: str, operands: Sequence[Any], default: dtypes.dtype) ->
     if rule == "float" and result.category < 2:
         return default
     return result
+
+
+def refuse(name: str, x: Any, *kinds: str, error: type[Exception] = NotImplementedError) -> None:
+    """Raise as PyTorch does for dtypes of these kinds: NumPy's 'b', 'i', 'f', 'c', and 'half'."""
+    kind = x.dtype.kind
+    kind = "i" if kind == "u" else "f" if kind == "V" else kind
+    if kind in kinds or ("half" in kinds and kind == "f" and x.dtype.itemsize <= 2):
+        raise error(f"\"{name}_cpu\" not implemented for '{x.dtype.name.capitalize()}'")

@@ -102,7 +102,13 @@ class Signature:
 
     def _renamed(self, parameter: Parameter, kwargs: dict[str, Any]) -> Any:
         """NumPy's names for arguments, which PyTorch takes too."""
-        for theirs, ours in (("input", "self"), ("axis", "dim"), ("x", "self"), ("x2", "other")):
+        for theirs, ours in (
+            ("input", "self"),
+            ("A", "self"),
+            ("axis", "dim"),
+            ("x", "self"),
+            ("x2", "other"),
+        ):
             if parameter.name == ours and theirs in kwargs:
                 return kwargs.pop(theirs)
         raise TypeError(

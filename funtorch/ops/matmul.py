@@ -306,12 +306,14 @@ def cross(self: Array, other: Array, dim: int | None = None) -> Array:
     """The cross product of vectors of three. [..., 3, ...], [..., 3, ...] -> [..., 3, ...]"""
     if dim is None:
         dim = next((d for d, n in enumerate(self.shape) if n == 3), -1)
-    self, other = jnp.broadcast_arrays(self, other)
-    if self.shape[dim] != 3:
+    if self.ndim != other.ndim:
+        raise RuntimeError("linalg.cross: inputs must have the same number of dimensions.")
+    if self.shape[dim] != 3 or other.shape[dim] != 3:
         raise RuntimeError(
             f"linalg.cross: inputs dimension {dim} must have length 3. Got {self.shape[dim]} and "
             f"{other.shape[dim]}"
         )
+    self, other = jnp.broadcast_arrays(self, other)
     return jnp.cross(self, other, axis=dim)
 
 

@@ -223,19 +223,6 @@ _unary("square", lambda x: x * x, "x * x.", promote=None, out="cast")
 _unary("erf", lax.erf, "Gauss error function.", aliases=("special.erf",))
 _unary("erfc", lax.erfc, "1 - erf(x).", aliases=("special.erfc",))
 _unary("erfinv", lax.erf_inv, "Inverse of erf.", aliases=("special.erfinv",))
-_unary(
-    "lgamma",
-    jax.scipy.special.gammaln,
-    "Logarithm of the gamma function.",
-    aliases=("special.gammaln",),
-)
-_unary(
-    "digamma",
-    jax.scipy.special.digamma,
-    "Logarithmic derivative of gamma.",
-    aliases=("special.digamma", "special.psi"),
-)
-_unary("i0", jax.scipy.special.i0, "Modified Bessel function of order 0.", aliases=("special.i0",))
 
 
 @op("method", layout="pointwise", differentiable=False)

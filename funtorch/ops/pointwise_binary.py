@@ -10,17 +10,11 @@ import jax.numpy as jnp
 from jax import lax
 
 from funtorch.ops._declare import Array, Scalar, composite, op
+from funtorch.ops._promote import refuse
 
 
 def _is_bool(x: Any) -> bool:
     return getattr(x, "dtype", None) == jnp.bool_ or isinstance(x, bool)
-
-
-def _refuse(name: str, x: Array, *kinds: str, error: type[Exception] = NotImplementedError) -> None:
-    """Raise as PyTorch does for dtypes of these NumPy kinds ('b', 'i', 'f', 'c')."""
-    kind = "i" if x.dtype.kind == "u" else "f" if x.dtype.kind == "V" else x.dtype.kind
-    if kind in kinds:
-        raise error(f"\"{name}_cpu\" not implemented for '{x.dtype.name.capitalize()}'")
 
 
 def _same_dtype(name: str) -> Callable[..., None]:
@@ -185,7 +179,7 @@ def floor_divide(self: Array, other: Array) -> Array:
 def remainder(self: Array | Scalar, other: Array | Scalar) -> Array:
     """The remainder with the sign of the divisor (Python's %). [...], [...] -> [...]"""
     first, second = _arrays(self, other)
-    _refuse("remainder", first, "b", "c")
+    refuse("remainder", first, "b", "c")
     if _floating(first):
         return jnp.where(
             jnp.isinf(second) & jnp.isfinite(first) & (first != 0) & ((first < 0) != (second < 0)),
@@ -200,7 +194,7 @@ def remainder(self: Array | Scalar, other: Array | Scalar) -> Array:
 def fmod(self: Array, other: Array | Scalar) -> Array:
     """The remainder with the sign of the dividend (C's fmod). [...], [...] -> [...]"""
     first, second = jnp.broadcast_arrays(*_arrays(self, other))
-    _refuse("fmod", first, "b", "c")
+    refuse("fmod", first, "b", "c")
     if _floating(first):
         return lax.rem(first, second)
     return lax.rem(first, jnp.where(second == 0, jnp.ones_like(second), second))
@@ -291,7 +285,7 @@ def minimum(self: Array, other: Array) -> Array:
 @op("method", promote="arith", layout="pointwise")
 def fmax(self: Array, other: Array) -> Array:
     """The larger, ignoring NaN. [...], [...] -> [...]"""
-    _refuse("fmax", self, "c", error=RuntimeError)
+    refuse("fmax", self, "c", error=RuntimeError)
     if not _floating(self):
         return jnp.maximum(self, other)
     return jnp.where((self >= other) | jnp.isnan(other), self, other)
@@ -300,7 +294,7 @@ def fmax(self: Array, other: Array) -> Array:
 @op("method", promote="arith", layout="pointwise")
 def fmin(self: Array, other: Array) -> Array:
     """The smaller, ignoring NaN. [...], [...] -> [...]"""
-    _refuse("fmin", self, "c", error=RuntimeError)
+    refuse("fmin", self, "c", error=RuntimeError)
     if not _floating(self):
         return jnp.minimum(self, other)
     return jnp.where((self <= other) | jnp.isnan(other), self, other)
@@ -309,7 +303,7 @@ def fmin(self: Array, other: Array) -> Array:
 @op("method", "inplace", promote="float", layout="pointwise", aliases=("arctan2",))
 def atan2(self: Array, other: Array) -> Array:
     """The angle of the point (other, self). [...], [...] -> [...]"""
-    _refuse("atan2", self, "c")
+    refuse("atan2", self, "c")
     return jnp.arctan2(self, other)
 
 
@@ -366,7 +360,7 @@ def _nextafter_jvp(primals, tangents):  # type: ignore[no-untyped-def]
 @op("method", "inplace", promote="arith", layout="pointwise")
 def nextafter(self: Array, other: Array) -> Array:
     """The next number from self towards other. [...], [...] -> [...]"""
-    _refuse("nextafter", self, "b", "i", "c")
+    refuse("nextafter", self, "b", "i", "c")
     return _nextafter(*jnp.broadcast_arrays(self, other))
 
 

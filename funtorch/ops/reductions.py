@@ -18,7 +18,7 @@ Ints = Any
 Dtype = Any
 
 
-def _dims(dim: Ints, ndim: int) -> tuple[int, ...]:
+def all_dims(dim: Ints, ndim: int) -> tuple[int, ...]:
     """All dimensions for None and (); otherwise each counted from the front, once."""
     if dim is None or dim == ():
         return tuple(range(ndim))
@@ -41,7 +41,7 @@ def sum(
     self: Array, dim: Ints = None, keepdim: bool = False, *, dtype: Dtype | None = None
 ) -> Array:
     """The sum over some dimensions. [...] -> [...]"""
-    return _accumulated(self, dtype).sum(_dims(dim, self.ndim), keepdims=keepdim)
+    return _accumulated(self, dtype).sum(all_dims(dim, self.ndim), keepdims=keepdim)
 
 
 @op("method", saves=(), out="dtype")
@@ -53,7 +53,7 @@ def nansum(
     if jnp.iscomplexobj(x):
         raise RuntimeError("nansum does not support complex inputs")
     x = jnp.where(jnp.isnan(x), 0, x) if jnp.issubdtype(x.dtype, jnp.floating) else x
-    return x.sum(_dims(dim, self.ndim), keepdims=keepdim)
+    return x.sum(all_dims(dim, self.ndim), keepdims=keepdim)
 
 
 def _mean_checked(name: str, x: Array, dtype: Dtype) -> Array:
@@ -72,7 +72,7 @@ def mean(
 ) -> Array:
     """The mean over some dimensions. [...] -> [...]"""
     x = _mean_checked("mean", self, dtype)
-    axes = _dims(dim, x.ndim)
+    axes = all_dims(dim, x.ndim)
     count = int(np.prod([x.shape[d] for d in axes]))
     total = x.sum(axes, keepdims=keepdim)
     return total / count if count else jnp.full_like(total, np.nan)
@@ -84,7 +84,7 @@ def nanmean(
 ) -> Array:
     """The mean of what is not NaN. [...] -> [...]"""
     x = _mean_checked("nanmean", self, dtype)
-    axes, bad = _dims(dim, x.ndim), jnp.isnan(x)
+    axes, bad = all_dims(dim, x.ndim), jnp.isnan(x)
     count = (~bad).sum(axes, keepdims=keepdim)
     return jnp.where(bad, 0, x).sum(axes, keepdims=keepdim) / count.astype(x.dtype)
 
@@ -92,7 +92,7 @@ def nanmean(
 @op(function=False, saves=("self",), grad_name="ProdBackward0")
 def _prod(self: Array, dim: int | None, keepdim: bool, dtype: Dtype | None) -> Array:
     x = _accumulated(self, dtype)
-    return jnp.prod(x, None if dim is None else _dims(dim, x.ndim), keepdims=keepdim)
+    return jnp.prod(x, None if dim is None else all_dims(dim, x.ndim), keepdims=keepdim)
 
 
 @composite("method", out="dtype")
@@ -121,24 +121,24 @@ def _divisor(n: float) -> float:
 
 @op(function=False, saves=("self",), grad_name="VarBackward0")
 def _var(self: Array, dim: Ints, correction: float, keepdim: bool) -> Array:
-    return _variance(self, _dims(dim, self.ndim), correction, keepdim)
+    return _variance(self, all_dims(dim, self.ndim), correction, keepdim)
 
 
 @jax.custom_jvp
-def _root(x: Array) -> Array:
+def safe_root(x: Array) -> Array:
     return jnp.sqrt(x)
 
 
-@_root.defjvp
+@safe_root.defjvp
 def _root_jvp(primals, tangents):  # type: ignore[no-untyped-def]
-    out = _root(*primals)
+    out = safe_root(*primals)
     # At zero spread PyTorch's gradient of std is 0, not infinite.
     return out, jnp.where(out == 0, 0, tangents[0] / (2 * jnp.where(out == 0, 1, out)))
 
 
 @op(function=False, saves=("self", "result"), grad_name="StdBackward0")
 def _std(self: Array, dim: Ints, correction: float, keepdim: bool) -> Array:
-    return _root(_variance(self, _dims(dim, self.ndim), correction, keepdim))
+    return safe_root(_variance(self, all_dims(dim, self.ndim), correction, keepdim))
 
 
 def _spread_arguments(dim: Any, unbiased: Any, correction: Any) -> tuple[Any, float]:
@@ -182,7 +182,7 @@ std_mean = _spread("std_mean", _std, True, "The standard deviation and the mean.
 
 def _truth(name: str, lower: Any, meaning: str) -> Any:
     def body(self: Array, dim: Ints = None, keepdim: bool = False) -> Array:
-        found = lower(self, axis=_dims(dim, self.ndim), keepdims=keepdim)
+        found = lower(self, axis=all_dims(dim, self.ndim), keepdims=keepdim)
         return found.astype(jnp.uint8) if self.dtype == jnp.uint8 else found
 
     body.__name__ = name
@@ -197,7 +197,7 @@ any = _truth("any", jnp.any, "Is any element non-zero?")
 @op("method", differentiable=False)
 def count_nonzero(self: Array, dim: Ints = None) -> Array:
     """How many elements are not zero. [...] -> [...] int64"""
-    return (self != 0).sum(_dims(dim, self.ndim)).astype(jnp.int64)
+    return (self != 0).sum(all_dims(dim, self.ndim)).astype(jnp.int64)
 
 
 # Extremes ----------------------------------------------------------------------------------------------
@@ -215,7 +215,7 @@ def _not_empty(name: str, x: Array, axes: tuple[int, ...]) -> None:
             raise IndexError(f"{name}(): Expected reduction dim {d} to have non-zero size.")
 
 
-def _extreme(x: Array, axes: tuple[int, ...], keepdim: bool, largest: bool) -> Array:
+def extreme(x: Array, axes: tuple[int, ...], keepdim: bool, largest: bool) -> Array:
     """max or min, its gradient shared evenly by ties."""
     if x.dtype == jnp.bool_:
         return (jnp.any if largest else jnp.all)(x, axis=axes, keepdims=keepdim)
@@ -250,26 +250,26 @@ def _by_mask(x: Array, same: Array, found: Array, axes: tuple[int, ...], keepdim
 @op("method", saves=("self", "result"))
 def amax(self: Array, dim: Ints = (), keepdim: bool = False) -> Array:
     """The largest over some dimensions; ties share the gradient. [...] -> [...]"""
-    axes = _dims(dim, self.ndim)
+    axes = all_dims(dim, self.ndim)
     _not_empty("amax", self, axes)
-    return _extreme(_ordered("amax", self), axes, keepdim, True)
+    return extreme(_ordered("amax", self), axes, keepdim, True)
 
 
 @op("method", saves=("self", "result"))
 def amin(self: Array, dim: Ints = (), keepdim: bool = False) -> Array:
     """The smallest over some dimensions; ties share the gradient. [...] -> [...]"""
-    axes = _dims(dim, self.ndim)
+    axes = all_dims(dim, self.ndim)
     _not_empty("amin", self, axes)
-    return _extreme(_ordered("amin", self), axes, keepdim, False)
+    return extreme(_ordered("amin", self), axes, keepdim, False)
 
 
 @op("method", returns="min max")
 def aminmax(self: Array, *, dim: int | None = None, keepdim: bool = False) -> tuple[Array, Array]:
     """Smallest and largest, of all or along a dimension. [...] -> ([...], [...])"""
-    axes = _dims(dim, self.ndim)
+    axes = all_dims(dim, self.ndim)
     _not_empty("aminmax", self, axes)
     x = _ordered("aminmax", self)
-    return _extreme(x, axes, keepdim, False), _extreme(x, axes, keepdim, True)
+    return extreme(x, axes, keepdim, False), extreme(x, axes, keepdim, True)
 
 
 def _arg(x: Array, dim: int, largest: bool) -> Array:
@@ -299,7 +299,7 @@ def _of_all(self: Array, largest: bool) -> Array:
             f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify "
             "the reduction dim with the 'dim' argument."
         )
-    return _extreme(_ordered("max", self), tuple(range(self.ndim)), False, largest)
+    return extreme(_ordered("max", self), tuple(range(self.ndim)), False, largest)
 
 
 def _three_way(name: str, largest: bool, pairwise: str) -> Any:
@@ -456,80 +456,7 @@ nanquantile = _quantile("nanquantile", jnp.nanquantile)
 @op("method", promote="float", saves=("self", "result"), aliases=("special.logsumexp",), out="cast")
 def logsumexp(self: Array, dim: Ints, keepdim: bool = False) -> Array:
     """log(sum(exp(x))) over some dimensions, without overflow. [...] -> [...]"""
-    return jax.scipy.special.logsumexp(self, axis=_dims(dim, self.ndim), keepdims=keepdim)
-
-
-def vector_norm_of(x: Array, p: float, axes: tuple[int, ...], keepdim: bool) -> Array:
-    """The p-norm over some dimensions; its gradient at zero is zero."""
-    size = jnp.abs(x) if jnp.iscomplexobj(x) else x
-    if p == 0:
-        return (x != 0).astype(jnp.real(x).dtype).sum(axes, keepdims=keepdim)
-    if p in (float("inf"), float("-inf")):
-        return _extreme(_absolute(x), axes, keepdim, p > 0)
-    if p == 1:
-        return _absolute(x).sum(axes, keepdims=keepdim)
-    if p == 2:
-        squares = jnp.real(x * jnp.conj(x)) if jnp.iscomplexobj(x) else size * size
-        return _root(squares.sum(axes, keepdims=keepdim))
-    powers = _safe_power(_absolute(x), p).sum(axes, keepdims=keepdim)
-    return _safe_power(powers, 1 / p)
-
-
-def _absolute(x: Array) -> Array:
-    return TABLE["abs"].facade.lower(x)  # type: ignore[attr-defined]
-
-
-def _safe_power(x: Array, p: float) -> Array:
-    """x ** p for x >= 0 with zero gradient at zero."""
-    safe = jnp.where(x == 0, 1, x)
-    return jnp.where(x == 0, 0.0 if p > 0 else jnp.inf, safe**p).astype(x.dtype)
-
-
-@op(function=False, saves=("self", "result"), grad_name="LinalgVectorNormBackward0")
-def _vector_norm(self: Array, p: float, dim: Ints, keepdim: bool, dtype: Dtype | None) -> Array:
-    x = self if dtype is None else self.astype(dtype)
-    if not jnp.issubdtype(x.dtype, jnp.inexact):
-        raise RuntimeError(
-            "linalg.vector_norm: Expected a floating point or complex tensor as input. Got "
-            f"{dtypes.of(x.dtype).name.capitalize()}"
-        )
-    return vector_norm_of(x, p, _dims(dim, x.ndim), keepdim)
-
-
-@composite("linalg", function=False, name="linalg_vector_norm")
-def vector_norm(
-    x: Tensor, ord: float = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
-) -> Tensor:
-    """The norm of vectors in some dimensions. [...] -> [...]"""
-    return _vector_norm(x, float(ord), dim, keepdim, dtype)
-
-
-@composite("method")
-def norm(
-    self: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, dtype: Any = None
-) -> Tensor:
-    """The p-norm of all elements, or over some dimensions. [...] -> [...]"""
-    if p in ("fro", None):
-        p = 2
-    if p == "nuc":
-        raise NotImplementedError("norm(p='nuc'): use linalg.matrix_norm")
-    return _vector_norm(self, float(p), dim, keepdim, dtype)
-
-
-@op("method", saves=("self", "other"))
-def dist(self: Array, other: Array, p: float = 2) -> Array:
-    """The p-norm of a difference. -> []"""
-    x = self - other
-    return vector_norm_of(x, float(p), tuple(range(x.ndim)), False)
-
-
-@op("method", "inplace")
-def renorm(self: Array, p: float, dim: int, maxnorm: float) -> Array:
-    """Slices along a dimension scaled down to norm at most maxnorm. [...] -> [...]"""
-    d = wrap_dim(dim, self.ndim)
-    axes = tuple(i for i in range(self.ndim) if i != d)
-    norms = vector_norm_of(self, float(p), axes, True)
-    return jnp.where(norms > maxnorm, self * (maxnorm / (norms + 1e-7)), self)
+    return jax.scipy.special.logsumexp(self, axis=all_dims(dim, self.ndim), keepdims=keepdim)
 
 
 # Running totals ------------------------------------------------------------------------------------------
