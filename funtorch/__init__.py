@@ -73,6 +73,7 @@ from funtorch import (
     func,
     optim,
     serialization,
+    signal,
     testing,
     utils,
     version,
