@@ -256,6 +256,7 @@ def bind_operators() -> None:
         setattr(Tensor, f"__r{bare}__", _reflected(name))
         if name != "matmul":
             setattr(Tensor, f"__i{bare}__", in_place(TABLE[name]))
+    Tensor.__rdiv__ = Tensor.__rtruediv__  # type: ignore[attr-defined]
     for dunder, name in COMPARED.items():
         if name in TABLE:
             setattr(Tensor, dunder, _compared(name))

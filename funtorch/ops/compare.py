@@ -203,6 +203,8 @@ def searchsorted(
             f"dimensions of boundaries tensor and input value tensor must match, but we got "
             f"boundaries tensor {list(rows.shape)} and input value tensor {list(values.shape)}"
         )
+    if not values.size:
+        return jnp.zeros(values.shape, kind)
     flat = rows.reshape(-1, rows.shape[-1])
     wanted = values.reshape(-1, values.shape[-1])
     found = [jnp.searchsorted(flat[i], wanted[i], side=how) for i in range(flat.shape[0])]

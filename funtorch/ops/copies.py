@@ -70,13 +70,9 @@ def _window(name: str, view: Callable[..., Tensor], meaning: str) -> None:
     composite("method")(function)
 
 
-def _slice(self: Tensor, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Tensor:
-    return view_ops.slice_along(self, view_ops.wrap_dim(dim, self.ndim), start, end, step)
-
-
 _window("select_scatter", view_ops.select, "A copy with self.select(dim, index) = src.")
 _window("diagonal_scatter", view_ops.diagonal, "A copy with self.diagonal(...) = src.")
-_window("slice_scatter", _slice, "A copy with self[start:end:step] along dim = src.")
+_window("slice_scatter", TABLE["slice"].facade, "A copy with self[start:end:step] along dim = src.")
 _window("as_strided_scatter", view_ops.as_strided, "A copy with self.as_strided(...) = src.")
 
 

@@ -66,6 +66,9 @@ _LINSPACE = OpInfo(Op("linspace", _lower_linspace))
 _EYE = OpInfo(Op("eye", _lower_eye))
 
 
+_COMPLEX = complex  # the name is an op further below
+
+
 def shape_from(size: tuple[Any, ...]) -> tuple[int, ...]:
     """A shape given as numbers or as one sequence."""
     if len(size) == 1 and isinstance(size[0], Sequence):
@@ -413,7 +416,7 @@ def linspace(
         raise RuntimeError("number of steps must be non-negative")
     default = dtypes.get_default_dtype()
     if dtype is None:
-        dtype = default.to_complex() if isinstance(start + end, complex) else default
+        dtype = default.to_complex() if type(start + end) is _COMPLEX else default
     kind = as_dtype(dtype)
     place = place_of(device)
     if place is META:

@@ -284,6 +284,15 @@ def einsum(equation: str, *operands: Any) -> Tensor:
 
 @op(function=False, grad_name="TensordotBackward0")
 def _tensordot(a: Array, b: Array, dims: Any) -> Array:
+    if isinstance(dims, tuple):
+        # PyTorch lets a dimension of one meet any other, by summing that first.
+        left, right = ([d % x.ndim for d in ds] for ds, x in zip(dims, (a, b), strict=True))
+        for i, j in zip(left, right, strict=True):
+            if a.shape[i] == 1 and b.shape[j] != 1:
+                b = b.sum(j, keepdims=True)
+            elif b.shape[j] == 1 and a.shape[i] != 1:
+                a = a.sum(i, keepdims=True)
+        dims = (left, right)
     return jnp.tensordot(a, b, dims)
 
 
@@ -292,7 +301,8 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2, out: Any = None) -> Tensor:
     """Products summed over chosen dimensions of both."""
     if isinstance(dims, Tensor):
         dims = dims.tolist()
-    return _tensordot(a, b, dims)
+    made = _tensordot(a, b, dims)
+    return made if out is None else out.copy_(made)
 
 
 @op("method", promote="arith", out="cast")

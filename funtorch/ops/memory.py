@@ -329,7 +329,7 @@ def _filled(self: Array, value: Array | Scalar) -> Array:
     return jnp.full(self.shape, jnp.asarray(value).astype(self.dtype), self.dtype)
 
 
-@composite("method", function=False)
+@composite("method")
 def fill_(self: Tensor, value: Any) -> Tensor:
     """Set every element to a number or a 0-d tensor."""
     if isinstance(value, Tensor) and value.ndim:
@@ -347,14 +347,14 @@ def _zeroed(self: Array) -> Array:
     return jnp.zeros(self.shape, self.dtype)
 
 
-@composite("method", function=False)
+@composite("method")
 def zero_(self: Tensor) -> Tensor:
     """Set every element to zero."""
     check_writable(self)
     return adopt(self, _zeroed(self))
 
 
-@composite("method", function=False)
+@composite("method")
 def fill(self: Tensor, value: Any) -> Tensor:
     """A tensor like this one filled with a value."""
     return _filled(self, value)

@@ -12,9 +12,16 @@ from funtorch.tensor import Tensor, dtype_of, size_of
 
 
 @op(function=False, saves=("indices",), grad_name="EmbeddingBackward0")
-def _embedding(self: Array, indices: Array, padding: int | None) -> Array:
-    """Rows by index; the padding row gets no gradient. [n, d], [...] -> [..., d]"""
+def _embedding(self: Array, indices: Array, padding: int | None, by_frequency: bool) -> Array:
+    """Rows by index; the padding row gets no gradient. [n, d], [...] -> [..., d]
+
+    by_frequency: the gradient of a row is divided by how often it occurs.
+    """
     rows = self[indices]
+    if by_frequency:
+        counts = jnp.zeros(self.shape[:1], self.dtype).at[indices.reshape(-1)].add(1)
+        shared = rows / counts[indices][..., None]
+        rows = lax.stop_gradient(rows - shared) + shared
     if padding is None:
         return rows
     return jnp.where((indices == padding)[..., None], lax.stop_gradient(rows), rows)
@@ -30,7 +37,10 @@ def embedding(
     scale_grad_by_freq: bool = False,
     sparse: bool = False,
 ) -> Tensor:
-    """Rows of a table. input: [...] of indices, weight: [n, d] -> [..., d]"""
+    """Rows of a table. input: [...] of indices, weight: [n, d] -> [..., d]
+
+    sparse changes nothing here: gradients are dense, and XLA's scatter makes them in place.
+    """
     if dtype_of(input) not in (dtypes.int64, dtypes.int32):
         raise RuntimeError(
             "Expected tensor for argument #1 'indices' to have one of the following scalar types: "
@@ -39,8 +49,6 @@ def embedding(
         )
     if len(size_of(weight)) != 2:
         raise RuntimeError("'weight' must be 2-D")
-    if scale_grad_by_freq or sparse:
-        raise NotImplementedError("embedding: scale_grad_by_freq and sparse gradients")
     count = size_of(weight)[0]
     if padding_idx is not None:
         if not -count <= padding_idx < count:
@@ -48,7 +56,7 @@ def embedding(
         padding_idx %= count
     if max_norm is not None:
         _renormalise(weight, input, max_norm, norm_type)
-    return _embedding(weight, input, padding_idx)
+    return _embedding(weight, input, padding_idx, scale_grad_by_freq)
 
 
 def _renormalise(weight: Tensor, input: Tensor, max_norm: float, norm_type: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from funtorch.ops._declare import Array, op
 
@@ -52,7 +53,19 @@ def pad(input: Array, pad: Ints, mode: str = "constant", value: float | None = N
         raise ValueError(f'Padding mode "{mode}" doesn\'t take in value argument')
     for size, (before, after) in zip(input.shape, widths, strict=True):
         _check_width(mode, size, before, after)
+    if mode == "replicate":
+        return _replicated(input, widths)
     return jnp.pad(input[crop], grown, mode=_MODES[mode])
+
+
+def _replicated(x: Array, widths: Any) -> Array:
+    """Edges repeated. What is cropped counts: the edge is that of the whole input."""
+    for d, (before, after) in enumerate(widths):
+        if before or after:
+            n = x.shape[d]
+            index = np.clip(np.arange(-before, n + after), 0, n - 1)
+            x = jnp.take(x, index, axis=d)
+    return x
 
 
 @op("functional", saves=())

@@ -199,6 +199,12 @@ def _plain(bound: Any) -> int | None:
     return None if bound is None else operator.index(bound)
 
 
+@composite(function=False, name="slice")
+def _slice(self: Tensor, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Tensor:
+    """self[start:end:step] along a dimension, under the dispatcher's name."""
+    return slice_along(self, wrap_dim(dim, len(size_of(self))), start, end, step)
+
+
 @composite("method")
 def narrow(self: Tensor, dim: int, start: Any, length: int) -> Tensor:
     """`length` entries from `start` along a dimension."""
