@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys as _sys
+from importlib import import_module as _import_module
 from types import ModuleType as _ModuleType
 
 from funtorch import autograd, dtypes, ops, random
@@ -68,6 +69,7 @@ _bind(
 
 from funtorch import (
     backends,
+    compiler,
     cuda,
     distributions,
     func,
@@ -79,6 +81,7 @@ from funtorch import (
     version,
 )
 from funtorch import toplevel as _toplevel
+from funtorch.compiler import compile
 from funtorch.lowering import OutOfMemoryError
 from funtorch.serialization import load, save
 from funtorch.toplevel import (
@@ -113,3 +116,14 @@ from funtorch.utils.dlpack import from_dlpack, to_dlpack
 globals().update(_toplevel.tensor_types("cpu"))
 
 __version__ = version.__version__
+
+_LAZY = ("_dynamo",)
+
+
+def __getattr__(name: str) -> object:
+    """Packages that cost nothing until they are asked for."""
+    if name in _LAZY:
+        return _import_module(f"funtorch.{name}")
+    raise AttributeError(
+        f"module 'funtorch' has no attribute {name!r}", name=name, obj=_sys.modules[__name__]
+    )

@@ -44,6 +44,9 @@ def run(
 
 def is_one_piece(trace: Trace) -> bool:
     """Would cutting leave this trace whole?"""
+    outermost = {id(s): s for s in (next(iter(ancestors(o)), None) for o in trace.scopes)}
+    if len(outermost) == 1 and (only := next(iter(outermost.values()))) is not None and only.whole:
+        return True
     if len(trace.starts) > settings.piece_ops:
         return False
     return not _repeats([ancestors(scope) for scope in trace.scopes], 0, len(trace.scopes))
@@ -60,7 +63,9 @@ def cut(chains: list[Chain], begin: int, end: int, depth: int) -> Iterator[tuple
         stop = at + 1
         while stop < end and _at_depth(chains[stop], depth) is scope:
             stop += 1
-        if scope is not None:
+        if scope is not None and scope.whole:
+            yield at, stop
+        elif scope is not None:
             yield from cut(chains, at, stop, depth + 1)
         else:
             for first in range(at, stop, settings.piece_ops):

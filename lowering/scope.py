@@ -4,23 +4,29 @@ from __future__ import annotations
 
 
 class Scope:
-    """One module call (or its backward). `label` names what is called, equal for equal things."""
+    """One module call (or its backward). `label` names what is called, equal for equal things.
 
-    __slots__ = ("depth", "gradient", "label", "name", "parent")
+    whole: never cut what was recorded in it.
+    """
 
-    def __init__(self, label: object, parent: Scope | None, name: str = "") -> None:
+    __slots__ = ("depth", "of_backward", "label", "name", "parent", "whole")
+
+    def __init__(
+        self, label: object, parent: Scope | None, name: str = "", whole: bool = False
+    ) -> None:
         self.label = label
         self.parent = parent
         self.name = name
+        self.whole = whole
         self.depth: int = 0 if parent is None else parent.depth + 1
-        self.gradient: Scope | None = None
+        self.of_backward: Scope | None = None
 
     def backward(self) -> Scope:
         """The scope of this call's gradient ops."""
-        if self.gradient is None:
+        if self.of_backward is None:
             parent = self.parent.backward() if self.parent is not None else None
-            self.gradient = Scope(("backward", self.label), parent, self.name)
-        return self.gradient
+            self.of_backward = Scope(("backward", self.label), parent, self.name, self.whole)
+        return self.of_backward
 
     def path(self) -> str:
         """Names from the outermost call inwards, with dots."""

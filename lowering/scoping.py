@@ -7,17 +7,21 @@ from funtorch.lowering.scope import Scope
 
 
 class scope:  # noqa: N801  (a context manager, used as a verb)
-    """Ops recorded within belong to one call of `label`; `name` is for people."""
+    """Ops recorded within belong to one call of `label`; `name` is for people.
 
-    __slots__ = ("label", "name", "state")
+    whole: they are compiled together, never in pieces.
+    """
 
-    def __init__(self, label: object, name: str = "") -> None:
+    __slots__ = ("label", "name", "state", "whole")
+
+    def __init__(self, label: object, name: str = "", *, whole: bool = False) -> None:
         self.label = label
         self.name = name
+        self.whole = whole
 
     def __enter__(self) -> Scope:
         self.state = owner()
-        entered = Scope(self.label, self.state.scope, self.name)
+        entered = Scope(self.label, self.state.scope, self.name, self.whole)
         self.state.scope = entered
         return entered
 
