@@ -81,6 +81,7 @@ from funtorch import (
     version,
 )
 from funtorch import toplevel as _toplevel
+from funtorch.bridge import from_jax, to_jax
 from funtorch.compiler import compile
 from funtorch.lowering import OutOfMemoryError
 from funtorch.serialization import load, save
@@ -117,7 +118,7 @@ globals().update(_toplevel.tensor_types("cpu"))
 
 __version__ = version.__version__
 
-_LAZY = ("_dynamo",)
+_LAZY = ("_dynamo", "flax")
 
 
 def __getattr__(name: str) -> object:

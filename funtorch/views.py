@@ -16,6 +16,7 @@ from funtorch import hostmem
 from funtorch.dispatch import OpInfo, attach, default_grad_name, is_contiguous, read, refresher
 from funtorch.grad_mode import mode
 from funtorch.lowering import Instance, Op, Value, instance, record
+from funtorch.lowering.record import owner
 from funtorch.tensor import Tensor, alias, contiguous_strides
 
 Layout = Callable[..., tuple[tuple[int, ...], int]]
@@ -280,6 +281,9 @@ def store(tensor: Tensor, value: Value) -> None:
     storage = tensor._storage
     if storage.host is not None:
         hostmem.snapshot(storage)
+    transform = owner().capture
+    if transform is not None and transform.written is not None:
+        transform.written.setdefault(storage, (storage.value, storage.version))
     if not tensor._chain:
         storage.value = value
     else:

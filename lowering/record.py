@@ -44,6 +44,7 @@ class Trace:
         "scalars",
         "scopes",
         "starts",
+        "written",
     )
 
     def __init__(self, place: Place, owner: _Owner, *, functional: bool = False) -> None:
@@ -59,6 +60,8 @@ class Trace:
         # What the facade knows of values from outside that a functional trace reads.
         self.origins: dict[Value, Any] = {}
         self.outs: list[tuple[int, weakref.ref[Value]]] = []
+        # Storages written in place, with what they held: kept by a functional trace that asks.
+        self.written: dict[Any, Any] | None = None
         self.count = 0
         self.lock = threading.RLock()
         self.closed = False
