@@ -45,7 +45,8 @@ def native_group_norm(
 ) -> tuple[Tensor, ...]:
     """(group_norm, mean, reciprocal standard deviation), the last two [N, group]."""
     out = group_norm(self, group, weight, bias, eps)
-    mean, rstd = _statistics(self.reshape(N, group, C // group * HxW), (2,), eps)
+    rows = self.reshape(N, group, C // group * HxW)
+    mean, rstd = _statistics(rows, (2,), eps)
     return out, mean, rstd
 
 

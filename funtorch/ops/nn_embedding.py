@@ -55,11 +55,11 @@ def embedding(
             raise AssertionError("Padding_idx must be within num_embeddings")
         padding_idx %= count
     if max_norm is not None:
-        _renormalise(weight, input, max_norm, norm_type)
+        renormalise(weight, input, max_norm, norm_type)
     return _embedding(weight, input, padding_idx, scale_grad_by_freq)
 
 
-def _renormalise(weight: Tensor, input: Tensor, max_norm: float, norm_type: float) -> None:
+def renormalise(weight: Tensor, input: Tensor, max_norm: float, norm_type: float) -> None:
     with no_grad():
         rows = input.reshape(-1)
         chosen = weight.index_select(0, rows)
