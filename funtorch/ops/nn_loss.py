@@ -413,9 +413,9 @@ def hinge_embedding_loss(
 ) -> Tensor:
     """input for targets 1, max(0, margin - input) for -1. [...], [...] -> [] or [...]"""
     how = legacy_reduction(size_average, reduce, reduction)
-    loss = (target == 1).to(dtype_of(input)) * input + (target == -1).to(dtype_of(input)) * (
-        margin - input
-    ).clamp_min(0)
+    # A target that is neither 1 nor -1 counts for both, as in PyTorch.
+    far = (margin - input).clamp_min(0).masked_fill(target == 1, 0)
+    loss = far + input.masked_fill(target == -1, 0)
     return _tensor_reduced(loss, how)
 
 
@@ -537,6 +537,8 @@ def triplet_margin_loss(
     reduction: str = "mean",
 ) -> Tensor:
     """max(0, d(a, p) - d(a, n) + margin). [N, D] × 3 -> [] or [N]"""
+    if margin <= 0:
+        raise ValueError(f"margin must be greater than 0, got {margin}")
 
     def distance(x: Tensor, y: Tensor) -> Tensor:
         return (x - y + eps).norm(p, -1)

@@ -164,7 +164,8 @@ def group_norm(
             f"Expected number of channels in input to be divisible by num_groups, but got input of "
             f"shape {list(self.shape)} and num_groups={num_groups}"
         )
-    x = self.reshape(self.shape[0], num_groups, -1)
+    rest = int(np.prod(self.shape[1:])) // num_groups
+    x = self.reshape(self.shape[0], num_groups, rest)
     mean = x.mean(-1, keepdims=True)
     var = jnp.square(x - mean).mean(-1, keepdims=True)
     out = ((x - mean) * lax.rsqrt(var + eps)).reshape(self.shape)
