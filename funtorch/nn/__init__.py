@@ -9,7 +9,9 @@ from funtorch.nn.cells import *
 from funtorch.nn.containers import *
 from funtorch.nn.conv import *
 from funtorch.nn.layers import *
+from funtorch.nn.lazy import *
 from funtorch.nn.loss import *
+from funtorch.nn.loss_layers import *
 from funtorch.nn.module import Module
 from funtorch.nn.norm import *
 from funtorch.nn.padding import *
@@ -24,6 +26,7 @@ from funtorch.nn.transformer import (
     TransformerEncoder,
     TransformerEncoderLayer,
 )
+from funtorch.nn.vision import *
 
 __all__ = [
     "GRU",

@@ -99,3 +99,18 @@ PoissonNLLLoss = _loss(
 GaussianNLLLoss = _loss(
     "GaussianNLLLoss", "gaussian_nll_loss", 3, full=False, eps=1e-6, reduction="mean"
 )
+MultiMarginLoss = _loss(
+    "MultiMarginLoss",
+    "multi_margin_loss",
+    p=1,
+    margin=1.0,
+    weight=None,
+    size_average=None,
+    reduce=None,
+)
+MultiLabelMarginLoss = _loss("MultiLabelMarginLoss", "multilabel_margin_loss", **OLD)
+MultiLabelSoftMarginLoss = _loss(
+    "MultiLabelSoftMarginLoss", "multilabel_soft_margin_loss", weight=None, **OLD
+)
+CTCLoss = _loss("CTCLoss", "ctc_loss", 4, blank=0, reduction="mean", zero_infinity=False)
+NLLLoss2d = NLLLoss

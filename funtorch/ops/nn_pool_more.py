@@ -118,7 +118,7 @@ def _fractional_pool(n: int) -> None:
         samples = _random_samples
         if samples is None:
             samples = TABLE["rand"].facade(*size_of(x)[:2], n, dtype=x.dtype, device=x.device)
-        values, index = _fractional(x, samples, kernel, out)
+        values, index = _fractional(x, samples[: x.shape[0]], kernel, out)
         if input.ndim == n + 1:
             values, index = values.squeeze(0), index.squeeze(0)
         return (values, index) if return_indices else values
