@@ -9,7 +9,7 @@ class Scope:
     whole: never cut what was recorded in it.
     """
 
-    __slots__ = ("depth", "of_backward", "label", "name", "parent", "whole")
+    __slots__ = ("depth", "label", "name", "of_backward", "parent", "whole")
 
     def __init__(
         self, label: object, parent: Scope | None, name: str = "", whole: bool = False

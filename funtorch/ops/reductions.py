@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -73,9 +74,9 @@ def mean(
     """The mean over some dimensions. [...] -> [...]"""
     x = _mean_checked("mean", self, dtype)
     axes = all_dims(dim, x.ndim)
-    count = int(np.prod([x.shape[d] for d in axes]))
+    count = math.prod([x.shape[d] for d in axes])  # symbolic under export
     total = x.sum(axes, keepdims=keepdim)
-    return total / count if count else jnp.full_like(total, np.nan)
+    return jnp.full_like(total, np.nan) if count == 0 else total / count
 
 
 @op("method", saves=("self",), out="cast")

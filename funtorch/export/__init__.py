@@ -1,0 +1,21 @@
+"""torch.export: a module as one program that runs without its source."""
+
+from funtorch.export.artifact import ArtifactError
+from funtorch.export.dims import Dim, dims
+from funtorch.export.program import ExportedProgram, GraphSignature, export, load, save
+from funtorch.lowering.symbolic import ShapeError
+
+ExportGraphSignature = GraphSignature
+
+__all__ = [
+    "ArtifactError",
+    "Dim",
+    "ExportGraphSignature",
+    "ExportedProgram",
+    "GraphSignature",
+    "ShapeError",
+    "dims",
+    "export",
+    "load",
+    "save",
+]

@@ -1,0 +1,329 @@
+"""From a function with state to a stored program: capture, dimensions, signature, bytes."""
+
+from __future__ import annotations
+
+import collections
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+
+from funtorch.compiler.state import within
+from funtorch.dispatch import read
+from funtorch.export.artifact import Leaf, Signature, Stored
+from funtorch.export.dims import Dim, Range, per_axis
+from funtorch.export.structure import described
+from funtorch.func.stateful import Pure, purify
+from funtorch.lowering import Aval, Value, aot, aval_of
+from funtorch.lowering.op import lowering_for
+from funtorch.lowering.program import prune
+from funtorch.lowering.program import run as run_program
+from funtorch.lowering.symbolic import Fit, ShapeError, generalised, sample_sizes
+from funtorch.lowering.x64 import x64
+from funtorch.tensor import Tensor
+
+Axes = list[dict[int, Dim]]
+
+
+class Built(NamedTuple):
+    """A program with its signature, and what it needs beside state and inputs."""
+
+    signature: Signature
+    exported: Any
+    constants: list[Value]
+    function: Callable[..., list[Any]]
+    structs: list[jax.ShapeDtypeStruct]
+
+    def stored(self) -> Stored:
+        """As bytes."""
+        data, self.signature.vjp_order = aot.to_bytes(self.exported)
+        plain = None if self.signature.dims else aot.vhlo(self.function, self.structs)
+        return Stored(self.signature, data, plain)
+
+
+class Request(NamedTuple):
+    """What to build a program of.
+
+    roles: the role of each state tensor by name. mode: context in which to call the function.
+    """
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    state: Mapping[str, Tensor]
+    roles: Mapping[str, str]
+    names: Sequence[str]
+    platforms: Sequence[str] = aot.PLATFORMS
+
+
+def argument_names(function: Callable[..., Any], args: Any, kwargs: Any) -> list[str]:
+    """A name for each positional argument, from the signature where it has one."""
+    try:
+        bound = [
+            p
+            for p in inspect.signature(function).parameters.values()
+            if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+        ]
+        known = [p.name for p in bound]
+    except (TypeError, ValueError):
+        known = []
+    return [known[i] if i < len(known) else f"args[{i}]" for i in range(len(args))]
+
+
+def describe(request: Request) -> tuple[Any, list[Tensor], list[str]]:
+    """(JSON of the arguments, their tensors, a name for each)."""
+    leaves: list[Tensor] = []
+    paths: list[str] = []
+    names = request.names or argument_names(request.function, request.args, request.kwargs)
+    spec = {
+        "args": [described(a, leaves, paths, n) for a, n in zip(request.args, names, strict=True)],
+        "kwargs": [[k, described(v, leaves, paths, k)] for k, v in request.kwargs.items()],
+        "names": list(names),
+    }
+    return spec, leaves, paths
+
+
+def axes_of(request: Request, dynamic_shapes: Any) -> Axes:
+    """{axis: Dim} for each tensor among the arguments."""
+    _, leaves, _ = describe(request)
+    if dynamic_shapes is None:
+        return [{} for _ in leaves]
+    found: Axes = []
+    names = request.names or argument_names(request.function, request.args, request.kwargs)
+    given = dynamic_shapes
+    if isinstance(given, dict):
+        known = [*names, *request.kwargs]
+        unknown = [k for k in given if k not in known]
+        if unknown:
+            raise ValueError(f"dynamic_shapes names {unknown}; the arguments are {known}")
+        pairs = [(n, a, given.get(n)) for n, a in zip(names, request.args, strict=True)]
+        pairs += [(k, v, given.get(k)) for k, v in request.kwargs.items()]
+    else:
+        if len(given) != len(request.args) + len(request.kwargs):
+            raise ValueError(
+                f"dynamic_shapes has {len(given)} entries for "
+                f"{len(request.args) + len(request.kwargs)} arguments"
+            )
+        values = [*request.args, *request.kwargs.values()]
+        pairs = list(zip([*names, *request.kwargs], values, given, strict=True))
+    for name, value, spec in pairs:
+        _collect(value, spec, name, found)
+    return found
+
+
+def _collect(value: Any, spec: Any, where: str, found: Axes) -> None:
+    if isinstance(value, Tensor):
+        found.append(per_axis(spec, value.ndim, where))
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _collect(item, None if spec is None else spec.get(key), f"{where}[{key!r}]", found)
+    elif isinstance(value, tuple | list):
+        for i, item in enumerate(value):
+            _collect(item, None if spec is None else spec[i], f"{where}[{i}]", found)
+
+
+def ranges_of(axes: Axes, avals: Sequence[Aval], paths: Sequence[str]) -> dict[str, Any]:
+    """name -> (Dim, size in the example). Raises ValueError where one name has two sizes."""
+    found: dict[str, tuple[Dim, int, str]] = {}
+    for own, aval, path in zip(axes, avals, paths, strict=True):
+        for axis, dim in own.items():
+            name, size = dim.root.__name__, aval.shape[axis]
+            root = dim.root_size(size)
+            words = f"{path}.shape[{axis}] = {size}"
+            if root is None:
+                raise ValueError(f"{words} is not {dim!r} for any whole {name}")
+            if root < dim.min or (dim.max is not None and root > dim.max):
+                raise ValueError(
+                    f"{words} is outside of the range of its dimension: "
+                    f"{Range(dim.min, dim.max).words(name)}"
+                )
+            before = found.setdefault(name, (dim.root, root, words))
+            if before[1] != root:
+                raise ValueError(
+                    f"dimension {name} cannot be {before[1]} ({before[2]}) and {root} ({words}) "
+                    "at once: use one Dim for each"
+                )
+    return {name: (dim, size) for name, (dim, size, _) in found.items()}
+
+
+def _resized(avals: Sequence[Aval], axes: Axes, sizes: Mapping[str, Any]) -> list[Aval]:
+    made = []
+    for aval, own in zip(avals, axes, strict=True):
+        shape = tuple(
+            own[i].size(sizes[own[i].root.__name__]) if i in own else n
+            for i, n in enumerate(aval.shape)
+        )
+        plain = all(type(n) is int for n in shape)
+        make = aval_of if plain else Aval
+        made.append(make(shape, aval.dtype, aval.place))
+    return made
+
+
+def build(request: Request, axes: Axes | None = None) -> Built:
+    """Capture and export. Raises ShapeError (in the user's dims) and what the function raises."""
+    spec, leaves, paths = describe(request)
+    avals = [read(t).aval for t in leaves]
+    axes = axes or [{} for _ in leaves]
+    named = ranges_of(axes, avals, paths)
+    with within("exporting"):
+        if not named:
+            pure = purify(request.function, request.args, request.kwargs, request.state)
+            program, scalars, symbols = pure.program, list(pure.captured.scalars), {}
+        else:
+            pure, program, scalars, symbols = _generalised(request, avals, axes, named)
+    constraints = {n: [max(d.min, 1), d.max] for n, (d, _) in named.items()}
+    return _exported(
+        request, pure, program, scalars, spec, paths, _resized(avals, axes, symbols), constraints
+    )
+
+
+def _generalised(
+    request: Request, avals: Sequence[Aval], axes: Axes, named: Mapping[str, Any]
+) -> tuple[Pure, Any, list[Any], dict[str, Any]]:
+    points = sample_sizes({n: (size, d.min, d.max) for n, (d, size) in named.items()})
+    pures = []
+    for point in points:
+        try:
+            pures.append(
+                purify(
+                    request.function,
+                    request.args,
+                    request.kwargs,
+                    request.state,
+                    avals=_resized(avals, axes, point),
+                )
+            )
+        except ShapeError:
+            raise
+        except Exception as error:
+            sizes = ", ".join(f"{n} = {s}" for n, s in point.items())
+            raise ShapeError(
+                f"the function fails at {sizes}: {error} (give the Dim a range in which it works, "
+                "or make the dimension static)"
+            ) from error
+    constraints = []
+    for name, (dim, _) in named.items():
+        constraints.append(f"{name} >= {max(dim.min, 1)}")
+        if dim.max is not None:
+            constraints.append(f"{name} <= {dim.max}")
+    symbols = aot.symbols(", ".join(named), constraints)
+    fit = Fit(points, symbols)
+    program, scalars = generalised(
+        [prune(p.program) for p in pures], [p.captured.scalars for p in pures], fit
+    )
+    for other, point in zip(pures, points, strict=True):
+        if other.out_spec != pures[0].out_spec or other.out_tree != pures[0].out_tree:
+            raise ShapeError(
+                f"the function returns Python values that depend on {', '.join(named)}: at "
+                f"{dict(point)} {other.out_spec}, at {dict(points[0])} {pures[0].out_spec}"
+            )
+    if any(p.constants != pures[0].constants for p in pures):
+        raise ShapeError(
+            f"the function makes tensors from data whose contents depend on {', '.join(named)}: "
+            "make them with factory functions (arange, zeros, full) instead"
+        )
+    return pures[0], program, scalars, symbols
+
+
+def _exported(
+    request: Request,
+    pure: Pure,
+    program: Any,
+    scalars: list[Any],
+    spec: Any,
+    paths: Sequence[str],
+    in_avals: Sequence[Aval],
+    dims: dict[str, list[int | None]],
+) -> Built:
+    n_state = len(pure.names)
+    steps = prune(program)
+    draws = pure.draws
+    place = program.leaf_avals[n_state].place
+
+    def function(*arrays: Any) -> list[Any]:
+        # A program that draws nothing has no key among its inputs.
+        given = list(arrays)
+        if not draws:
+            given.insert(n_state, jax.numpy.zeros(2, "uint32"))
+        with x64(), lowering_for(place):
+            return run_program(steps, given, scalars)
+
+    own = [a for i, a in enumerate(program.leaf_avals[:n_state]) if i >= 0]
+    key = [program.leaf_avals[n_state]] if draws else []
+    consts = [v.aval for v in pure.constants]
+    structs = aot_structs([*own, *key, *in_avals, *consts])
+    try:
+        made = aot.exported(function, structs, request.platforms)
+    except (ValueError, TypeError, NotImplementedError, jax.errors.JAXTypeError) as error:
+        names = f" for every size of {', '.join(dims)}" if dims else ""
+        raise ShapeError(f"the function cannot be exported{names}: {error}") from error
+    inputs = _input_leaves(request, pure, [*own, *key], paths, in_avals, consts)
+    outputs = _output_leaves(request, pure, made.out_avals, paths)
+    tensors: list[Tensor] = []
+    ops = dict(collections.Counter(s.inst.op.label for s in steps.steps))
+    result = pure.rebuild([_placeholder(a) for a in made.out_avals[: pure.n_outputs]])
+    out_spec = described(result, tensors, [], "the result")
+    donate = [
+        [pure.names.index(o.target), i]
+        for i, o in enumerate(outputs)
+        if o.role != "output" and o.target in pure.names
+    ]
+    signature = Signature(
+        inputs, outputs, dims, spec, out_spec, list(request.platforms), 0, donate, ops
+    )
+    return Built(signature, made, pure.constants, function, structs)
+
+
+def _placeholder(aval: Any) -> Tensor:
+    from funtorch.tensor import wrap
+
+    shape = tuple(n if isinstance(n, int) else 1 for n in aval.shape)
+    return wrap(Value(aval_of(shape, aval.dtype, "meta")))
+
+
+def aot_structs(avals: Sequence[Aval]) -> list[jax.ShapeDtypeStruct]:
+    """Shapes and dtypes as JAX says them."""
+    with x64():
+        return [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in avals]
+
+
+def _shape(shape: Sequence[Any]) -> list[int | str]:
+    return [n if isinstance(n, int) else str(n) for n in shape]
+
+
+def _leaf(name: str, aval: Any, role: str, target: str | None = None) -> Leaf:
+    return Leaf(name, aval.dtype.name, _shape(aval.shape), role, target)
+
+
+def _input_leaves(
+    request: Request,
+    pure: Pure,
+    own: Sequence[Aval],
+    paths: Sequence[str],
+    in_avals: Sequence[Aval],
+    consts: Sequence[Aval],
+) -> list[Leaf]:
+    leaves = [
+        _leaf(name, aval, request.roles[name], name)
+        for name, aval in zip(pure.names, own, strict=False)
+    ]
+    leaves += [_leaf("rng", a, "rng") for a in own[len(pure.names) :]]
+    leaves += [_leaf(p, a, "input") for p, a in zip(paths, in_avals, strict=True)]
+    return leaves + [
+        _leaf(f"constant.{i}", a, "constant", f"constant.{i}") for i, a in enumerate(consts)
+    ]
+
+
+def _output_leaves(
+    request: Request, pure: Pure, avals: Sequence[Any], paths: Sequence[str]
+) -> list[Leaf]:
+    n = pure.n_outputs
+    leaves = [_leaf(f"output_{i}", a, "output") for i, a in enumerate(avals[:n])]
+    for index, aval in zip(pure.changed, avals[n:], strict=False):
+        name = pure.names[index]
+        leaves.append(_leaf(name, aval, request.roles[name], name))
+    rest = avals[n + len(pure.changed) :]
+    for index, aval in zip(pure.written, rest, strict=True):
+        leaves.append(_leaf(paths[index], aval, "input", paths[index]))
+    return leaves

@@ -1,0 +1,80 @@
+"""Ahead of time: a pure function as bytes, and back.
+
+The bytes are jax.export's (StableHLO with a signature); they hold no paths and no Python. The second
+form is bare StableHLO at an older version, for programs without Python.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+from funtorch.lowering.x64 import x64
+
+PLATFORMS = ("cpu", "cuda")
+VHLO_TARGET = "1.13.0"
+
+Structs = Sequence[jax.ShapeDtypeStruct]
+Function = Callable[..., Sequence[Any]]
+
+
+@contextlib.contextmanager
+def _without_paths() -> Iterator[None]:
+    """Lower without the Python frames that each op came from: they would name people's folders."""
+    name = "jax_traceback_in_locations_limit"
+    before = jax.config.jax_traceback_in_locations_limit  # type: ignore[attr-defined]
+    jax.config.update(name, 0)
+    try:
+        yield
+    finally:
+        jax.config.update(name, before)
+
+
+def symbols(text: str, constraints: Sequence[str]) -> dict[str, Any]:
+    """Symbolic dimensions of one scope by name. text: 'batch, time'"""
+    found = jax.export.symbolic_shape(text, constraints=constraints) if text else ()
+    return {str(dim): dim for dim in found}
+
+
+def exported(function: Function, structs: Structs, platforms: Sequence[str]) -> Any:
+    """The function at these shapes (symbolic ones too) as a jax.export.Exported."""
+    with x64(), _without_paths():
+        jitted = jax.jit(function, keep_unused=True)
+        return jax.export.export(jitted, platforms=platforms)(*structs)
+
+
+def to_bytes(made: Any) -> tuple[bytes, int]:
+    """(bytes, how often it can be differentiated: 1, or 0 where it has no gradient)."""
+    with x64(), _without_paths():
+        try:
+            return bytes(made.serialize(vjp_order=1)), 1
+        except (TypeError, ValueError, NotImplementedError):
+            return bytes(made.serialize(vjp_order=0)), 0
+
+
+def from_bytes(data: bytes) -> Any:
+    """What `to_bytes` wrote. Nothing in it is executed or unpickled."""
+    return jax.export.deserialize(bytearray(data))
+
+
+def call(made: Any, arrays: Sequence[Any]) -> tuple[Any, ...]:
+    """Call an exported function; differentiable, and to be used while tracing too."""
+    with x64():
+        return tuple(made.call(*arrays))
+
+
+def vhlo(function: Function, structs: Structs) -> bytes:
+    """Bare StableHLO for one platform at VHLO_TARGET. Shapes must be static."""
+    from jax.extend.mlir.dialects import stablehlo  # loads MLIR's Python, needed only here
+
+    # Through jax.export, which leaves no op behind that only newer readers know.
+    made = exported(function, structs, ("cpu",))
+    whole = stablehlo.deserialize_portable_artifact_str(made.mlir_module_serialized)
+    return bytes(stablehlo.serialize_portable_artifact_str(whole, VHLO_TARGET))
+
+
+def text(made: Any) -> str:
+    """StableHLO of an exported function, to read."""
+    return str(made.mlir_module())
