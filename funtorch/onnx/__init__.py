@@ -7,15 +7,28 @@ from importlib import import_module as _import_module
 from funtorch.onnx import (
     activations,
     comparison,
+    control,
     convolution,
     elementwise,
     hosts,
+    images,
     indexing,
+    learning,
     linear,
     manipulation,
     normalization,
     pooling,
+    quantization,
+    randomness,
+    recurrent,
     reductions,
+    resize,
+    sequences,
+    signal,
+    sorting,
+    text,
+    training,
+    vision,
 )
 from funtorch.onnx.module import OnnxModule, load
 from funtorch.onnx.rules import UnsupportedNodes

@@ -60,6 +60,8 @@ class Plan:
             made |= set(step.outputs)
             last.update(dict.fromkeys([*used, *step.outputs], index))
         self.free |= {name for name in self.outputs if name not in made}
+        if any(step.op == "Gradient" for step in self.steps):
+            return  # it computes values again, from any that came before
         for name, index in last.items():
             if name and name not in self.outputs and name not in self.free:
                 self.steps[index].dead.append(name)

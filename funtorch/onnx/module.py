@@ -112,6 +112,7 @@ class Run:
         self.fresh: dict[int, tuple[Any, Tensor]] = {}
         self.env: dict[str, Any] = {}
         self.step: Step | None = None
+        self.now: Plan | None = None
 
     # Values -------------------------------------------------------------------------------------
 
@@ -179,8 +180,8 @@ class Run:
 
     def plan(self, plan: Plan, env: dict[str, Any]) -> list[Any]:
         """Run a plan; returns its outputs."""
-        before = self.env
-        self.env = env
+        before, self.env = self.env, env
+        around, self.now = self.now, plan
         try:
             for step in plan.steps:
                 self._store(step, self._call(step), env)
@@ -189,7 +190,7 @@ class Run:
             # A function's body may leave optional outputs unmade: then nobody asked for them.
             return [env.get(name) for name in plan.outputs]
         finally:
-            self.env = before
+            self.env, self.now = before, around
 
     def subgraph(self, plan: Plan, inputs: Any = ()) -> list[Any]:
         """Run a subgraph of the present step: it sees the values around it."""
@@ -200,6 +201,18 @@ class Run:
         outputs = self.plan(plan, env)
         self.step = step
         return outputs
+
+    def again(self, name: str, given: dict[str, Any]) -> Any:
+        """A value of the present plan, computed from other values than it was."""
+        assert self.now is not None
+        plan, wanted, steps = self.now, {name}, []
+        for step in reversed(plan.steps):
+            if wanted & (set(step.outputs) - given.keys()):
+                steps.append(step)
+                wanted |= set(step.inputs)
+        part = Plan(plan.inputs, [name])
+        part.steps = steps[::-1]
+        return self.plan(part, {**self.env, **given})[0]
 
     def _store(self, step: Step, result: Any, env: dict[str, Any]) -> None:
         if not isinstance(result, tuple):
