@@ -1,4 +1,4 @@
-"""Adam (Kingma and Ba, 2015) and AdamW (Loshchilov and Hutter, 2019)."""
+"""Adam (Kingma and Ba, 2015), AdamW (Loshchilov and Hutter, 2019) and their relatives."""
 
 from __future__ import annotations
 
@@ -6,62 +6,63 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from funtorch import dtypes
-from funtorch.ops._declare import Array, Scalar, op
-from funtorch.ops.creation import tensor, zeros_like
-from funtorch.optim.optimizer import Optimizer, check_betas, check_not_negative
+from funtorch.ops._declare import Array, Scalar
+from funtorch.optim.optimizer import check_betas, check_not_negative, check_tensor_lr
+from funtorch.optim.per_parameter import PerParameter, counter, decayed, moments, update_rule
+from funtorch.tensor import Tensor
 
 
-@op(function=False, differentiable=False)
+def bias_correction(beta: float, step: Array, dtype: Any) -> Array:
+    """1 - beta ** step, in double: in single precision the first steps lose three digits."""
+    return (1 - beta ** step.astype(jnp.float64)).astype(dtype)
+
+
+def running_means(
+    g: Array, first: Array, second: Array, beta1: float, beta2: float
+) -> tuple[Array, Array]:
+    """The two moments of Adam, moved towards a gradient."""
+    return first + (g - first) * (1 - beta1), beta2 * second + (1 - beta2) * g * g
+
+
+@update_rule
 def _adam(
-    params: list[Array],
-    grads: list[Array],
-    exp_avgs: list[Array],
-    exp_avg_sqs: list[Array],
-    max_sqs: list[Array],
-    steps: list[Array],
+    p: Array,
+    g: Array,
+    state: list[Array],
     *,
-    lr: Scalar,
+    lr: Array | Scalar,
     beta1: float,
     beta2: float,
     eps: float,
     weight_decay: float,
-    amsgrad: bool,
     maximize: bool,
     decoupled: bool,
-) -> tuple[Array, ...]:
-    """New parameters, first moments, second moments, (largest second moments,) steps."""
-    new: list[list[Array]] = [[], [], [], [], []]
-    for i, (p, g) in enumerate(zip(params, grads, strict=True)):
-        g = -g if maximize else g
-        step = steps[i] + 1
-        if weight_decay:
-            p, g = (p * (1 - lr * weight_decay), g) if decoupled else (p, g + weight_decay * p)
-        first = exp_avgs[i] + (g - exp_avgs[i]) * (1 - beta1)
-        second = beta2 * exp_avg_sqs[i] + (1 - beta2) * g * g
-        # The powers in double: in float32 1 - 0.999 ** step loses three digits at the start.
-        count = step.astype(jnp.float64)
-        correction1 = (1 - beta1**count).astype(p.dtype)
-        root2 = jnp.sqrt(1 - beta2**count).astype(p.dtype)
-        ruling = jnp.maximum(max_sqs[i], second) if amsgrad else second
-        updated = p - (lr / correction1) * first / (jnp.sqrt(ruling) / root2 + eps)
-        for column, value in zip(new, (updated, first, second, ruling, step), strict=True):
-            column.append(value)
-    dtype = params[0].dtype
-    kept = [[v.astype(dtype) for v in column] for column in new[:4]]
-    if not amsgrad:
-        kept[3] = []
-    return (*kept[0], *kept[1], *kept[2], *kept[3], *new[4])
+) -> list[Array]:
+    """state: step, first and second moments, (largest second moments)."""
+    step, first, second, *largest = state
+    step = step + 1
+    if weight_decay and decoupled:
+        p = p * (1 - lr * weight_decay)
+    g = decayed(p, g, 0 if decoupled else weight_decay, maximize)
+    first, second = running_means(g, first, second, beta1, beta2)
+    ruling = jnp.maximum(largest[0], second) if largest else second
+    root = jnp.sqrt(bias_correction(beta2, step, p.dtype))
+    size = lr / bias_correction(beta1, step, p.dtype)
+    new = p - size * first / (jnp.sqrt(ruling) / root + eps)
+    return [new, step, first, second, *([ruling] if largest else [])]
 
 
-class Adam(Optimizer):
+class Adam(PerParameter):
     """Steps scaled by running means of gradients and of their squares."""
+
+    rule = _adam
+    columns = ("step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq")
 
     def __init__(
         self,
         params: Any,
         lr: Any = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
+        betas: tuple[Any, Any] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0,
         amsgrad: bool = False,
@@ -73,6 +74,7 @@ class Adam(Optimizer):
         fused: bool | None = None,
         decoupled_weight_decay: bool = False,
     ) -> None:
+        check_tensor_lr(lr, foreach and not capturable)
         check_not_negative(lr=lr, eps=eps)
         check_betas(betas)
         check_not_negative(weight_decay=weight_decay)
@@ -93,44 +95,21 @@ class Adam(Optimizer):
             },
         )
 
-    def _prepare(self, param: Any, amsgrad: bool) -> None:
-        state = self.state[param]
-        if not state:
-            state["step"] = tensor(0.0, dtype=dtypes.float32)
-            state["exp_avg"] = zeros_like(param)
-            state["exp_avg_sq"] = zeros_like(param)
-            if amsgrad:
-                state["max_exp_avg_sq"] = zeros_like(param)
+    def _initial(self, param: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
+        names = ["exp_avg", "exp_avg_sq"] + ["max_exp_avg_sq"] * group["amsgrad"]
+        return {"step": counter(), **moments(param, *names)}
 
-    def _update(self, group: dict[str, Any]) -> None:
-        params, grads = self._with_gradients(group)
-        if not params:
-            return
-        for param in params:
-            self._prepare(param, group["amsgrad"])
-        names = ["exp_avg", "exp_avg_sq", "max_exp_avg_sq", "step"]
-        if not group["amsgrad"]:
-            names.remove("max_exp_avg_sq")
-        columns = {name: [self.state[p][name] for p in params] for name in names}
+    def _numbers(self, group: dict[str, Any]) -> dict[str, Any]:
         beta1, beta2 = group["betas"]
-        outs = _adam(
-            params,
-            grads,
-            columns["exp_avg"],
-            columns["exp_avg_sq"],
-            columns.get("max_exp_avg_sq", []),
-            columns["step"],
-            lr=group["lr"],
-            beta1=float(beta1),
-            beta2=float(beta2),
-            eps=float(group["eps"]),
-            weight_decay=float(group["weight_decay"]),
-            amsgrad=group["amsgrad"],
-            maximize=group["maximize"],
-            decoupled=group["decoupled_weight_decay"],
-        )
-        targets = [*params, *(t for name in names for t in columns[name])]
-        self._write(targets, outs)
+        return {
+            "lr": group["lr"],
+            "beta1": float(beta1),
+            "beta2": float(beta2),
+            "eps": float(group["eps"]),
+            "weight_decay": float(group["weight_decay"]),
+            "maximize": group["maximize"],
+            "decoupled": group.get("decoupled_weight_decay", False),
+        }
 
 
 class AdamW(Adam):
@@ -140,7 +119,7 @@ class AdamW(Adam):
         self,
         params: Any,
         lr: Any = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
+        betas: tuple[Any, Any] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
         amsgrad: bool = False,
@@ -165,3 +144,250 @@ class AdamW(Adam):
             fused=fused,
             decoupled_weight_decay=True,
         )
+
+
+# Relatives --------------------------------------------------------------------------------------
+
+
+@update_rule
+def _adamax(
+    p: Array,
+    g: Array,
+    state: list[Array],
+    *,
+    lr: Array | Scalar,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    maximize: bool,
+) -> list[Array]:
+    """state: step, first moment, largest size of recent gradients."""
+    step, first, largest = state
+    step = step + 1
+    g = decayed(p, g, weight_decay, maximize)
+    first = first + (g - first) * (1 - beta1)
+    largest = jnp.maximum(beta2 * largest, jnp.abs(g) + eps)
+    size = lr / bias_correction(beta1, step, p.dtype)
+    return [p - size * first / largest, step, first, largest]
+
+
+class Adamax(PerParameter):
+    """Adam with the infinity norm (Kingma and Ba, 2015, section 7)."""
+
+    rule = _adamax
+    columns = ("step", "exp_avg", "exp_inf")
+
+    def __init__(
+        self,
+        params: Any,
+        lr: Any = 2e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        foreach: bool | None = None,
+        *,
+        maximize: bool = False,
+        differentiable: bool = False,
+        capturable: bool = False,
+    ) -> None:
+        check_tensor_lr(lr)
+        check_not_negative(lr=lr, eps=eps)
+        check_betas(betas)
+        check_not_negative(weight_decay=weight_decay)
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": betas,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "foreach": foreach,
+                "maximize": maximize,
+                "differentiable": differentiable,
+                "capturable": capturable,
+            },
+        )
+
+    def _initial(self, param: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
+        return {"step": counter(), **moments(param, "exp_avg", "exp_inf")}
+
+    def _numbers(self, group: dict[str, Any]) -> dict[str, Any]:
+        return _common(group)
+
+
+def _common(group: dict[str, Any]) -> dict[str, Any]:
+    beta1, beta2 = group["betas"]
+    return {
+        "lr": group["lr"],
+        "beta1": float(beta1),
+        "beta2": float(beta2),
+        "eps": float(group["eps"]),
+        "weight_decay": float(group["weight_decay"]),
+        "maximize": group["maximize"],
+    }
+
+
+@update_rule
+def _nadam(
+    p: Array,
+    g: Array,
+    state: list[Array],
+    *,
+    lr: Array | Scalar,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    maximize: bool,
+    momentum_decay: float,
+    decoupled: bool,
+) -> list[Array]:
+    """state: step, product of the momenta so far, two moments."""
+    step, product, first, second = state
+    step = step + 1
+    if weight_decay and decoupled:
+        p = p * (1 - lr * weight_decay)
+    g = decayed(p, g, 0 if decoupled else weight_decay, maximize)
+    count = step.astype(jnp.float64)
+    momentum = beta1 * (1 - 0.5 * 0.96 ** (count * momentum_decay))
+    following = beta1 * (1 - 0.5 * 0.96 ** ((count + 1) * momentum_decay))
+    product = product.astype(jnp.float64) * momentum
+    first, second = running_means(g, first, second, beta1, beta2)
+    spread = jnp.sqrt(second / bias_correction(beta2, step, p.dtype)) + eps
+    by_gradient = (lr * (1 - momentum) / (1 - product)).astype(p.dtype)
+    by_moment = (lr * following / (1 - product * following)).astype(p.dtype)
+    p = p - by_gradient * (g / spread)
+    return [p - by_moment * (first / spread), step, product, first, second]
+
+
+class NAdam(PerParameter):
+    """Adam with Nesterov's momentum (Dozat, 2016)."""
+
+    rule = _nadam
+    columns = ("step", "mu_product", "exp_avg", "exp_avg_sq")
+
+    def __init__(
+        self,
+        params: Any,
+        lr: Any = 2e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        momentum_decay: float = 4e-3,
+        decoupled_weight_decay: bool = False,
+        *,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+    ) -> None:
+        check_tensor_lr(lr)
+        check_not_negative(lr=lr, eps=eps)
+        check_betas(betas)
+        check_not_negative(weight_decay=weight_decay, momentum_decay=momentum_decay)
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": betas,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "momentum_decay": momentum_decay,
+                "decoupled_weight_decay": decoupled_weight_decay,
+                "maximize": maximize,
+                "foreach": foreach,
+                "capturable": capturable,
+                "differentiable": differentiable,
+            },
+        )
+
+    def _initial(self, param: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
+        scalars = {"step": counter(), "mu_product": counter(1.0)}
+        return {**scalars, **moments(param, "exp_avg", "exp_avg_sq")}
+
+    def _numbers(self, group: dict[str, Any]) -> dict[str, Any]:
+        return {
+            **_common(group),
+            "momentum_decay": float(group["momentum_decay"]),
+            "decoupled": group["decoupled_weight_decay"],
+        }
+
+
+@update_rule
+def _radam(
+    p: Array,
+    g: Array,
+    state: list[Array],
+    *,
+    lr: Array | Scalar,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    maximize: bool,
+    decoupled: bool,
+) -> list[Array]:
+    """state: step, two moments."""
+    step, first, second = state
+    step = step + 1
+    if weight_decay and decoupled:
+        p = p * (1 - lr * weight_decay)
+    g = decayed(p, g, 0 if decoupled else weight_decay, maximize)
+    first, second = running_means(g, first, second, beta1, beta2)
+    count = step.astype(jnp.float64)
+    correction = 1 - beta2**count
+    most = 2 / (1 - beta2) - 1
+    length = most - 2 * count * beta2**count / correction
+    safe = jnp.where(length > 5, length, 6)
+    ratio = (safe - 4) * (safe - 2) * most / ((most - 4) * (most - 2) * safe)
+    rectified = (jnp.sqrt(ratio) * jnp.sqrt(correction)).astype(p.dtype)
+    scaled = jnp.where(length > 5, rectified / (jnp.sqrt(second) + eps), 1)
+    size = lr / bias_correction(beta1, step, p.dtype)
+    return [p - size * first * scaled, step, first, second]
+
+
+class RAdam(PerParameter):
+    """Adam with a rectified variance (Liu et al., 2020)."""
+
+    rule = _radam
+    columns = ("step", "exp_avg", "exp_avg_sq")
+
+    def __init__(
+        self,
+        params: Any,
+        lr: Any = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        decoupled_weight_decay: bool = False,
+        *,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+    ) -> None:
+        check_tensor_lr(lr)
+        check_not_negative(lr=lr, eps=eps)
+        check_betas(betas)
+        check_not_negative(weight_decay=weight_decay)
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": betas,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "maximize": maximize,
+                "foreach": foreach,
+                "capturable": capturable,
+                "decoupled_weight_decay": decoupled_weight_decay,
+                "differentiable": differentiable,
+            },
+        )
+
+    def _initial(self, param: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
+        return {"step": counter(), **moments(param, "exp_avg", "exp_avg_sq")}
+
+    def _numbers(self, group: dict[str, Any]) -> dict[str, Any]:
+        return {**_common(group), "decoupled": group["decoupled_weight_decay"]}

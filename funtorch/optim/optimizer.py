@@ -309,6 +309,19 @@ def check_not_negative(**values: Any) -> None:
             raise ValueError(f"Invalid {words.get(name, name)}: {value}")
 
 
+def check_tensor_lr(lr: Any, unsupported: bool | None = False) -> None:
+    """Raise ValueError for a rate that is a tensor of more than one element.
+
+    unsupported: with these options PyTorch takes no tensor.
+    """
+    if not isinstance(lr, Tensor):
+        return
+    if unsupported:
+        raise ValueError("lr as a Tensor is not supported for capturable=False and foreach=True")
+    if lr.numel() != 1:
+        raise ValueError("Tensor lr must be 1-element")
+
+
 def check_betas(betas: tuple[Any, Any]) -> None:
     """Raise ValueError for momentum coefficients outside [0, 1)."""
     for i, beta in enumerate(betas):

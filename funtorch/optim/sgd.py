@@ -4,39 +4,39 @@ from __future__ import annotations
 
 from typing import Any
 
-from funtorch.ops._declare import Array, Scalar, op
-from funtorch.optim.optimizer import Optimizer, check_not_negative
+from funtorch.ops._declare import Array, Scalar
+from funtorch.optim.optimizer import check_not_negative, check_tensor_lr
+from funtorch.optim.per_parameter import PerParameter, decayed, moments, update_rule
 
 
-@op(function=False, differentiable=False)
+@update_rule
 def _sgd(
-    params: list[Array],
-    grads: list[Array],
-    buffers: list[Array],
+    p: Array,
+    g: Array,
+    state: list[Array],
     *,
-    lr: Scalar,
+    lr: Array | Scalar,
     momentum: float,
-    dampening: Scalar,
+    dampening: float,
     weight_decay: float,
     nesterov: bool,
     maximize: bool,
     first: bool,
-) -> tuple[Array, ...]:
-    """New parameters, then new momentum buffers (if there is momentum)."""
-    new, moved = [], []
-    for i, (p, g) in enumerate(zip(params, grads, strict=True)):
-        g = -g if maximize else g
-        g = g + weight_decay * p if weight_decay else g
-        if momentum:
-            buffer = g if first else momentum * buffers[i] + (1 - dampening) * g
-            moved.append(buffer.astype(p.dtype))
-            g = g + momentum * buffer if nesterov else buffer
-        new.append((p - lr * g).astype(p.dtype))
-    return (*new, *moved)
+) -> list[Array]:
+    """state: momentum buffer, if there is momentum; first: it holds nothing yet."""
+    g = decayed(p, g, weight_decay, maximize)
+    if not momentum:
+        return [p - lr * g]
+    buffer = g if first else momentum * state[0] + (1 - dampening) * g
+    move = g + momentum * buffer if nesterov else buffer
+    return [p - lr * move, buffer]
 
 
-class SGD(Optimizer):
+class SGD(PerParameter):
     """p <- p - lr * (momentum-averaged) gradient."""
+
+    rule = _sgd
+    columns = ("momentum_buffer",)
 
     def __init__(
         self,
@@ -52,6 +52,7 @@ class SGD(Optimizer):
         differentiable: bool = False,
         fused: bool | None = None,
     ) -> None:
+        check_tensor_lr(lr)
         check_not_negative(lr=lr, momentum=momentum, weight_decay=weight_decay)
         if nesterov and (momentum <= 0 or dampening != 0):
             raise ValueError("Nesterov momentum requires a momentum and zero dampening")
@@ -72,47 +73,18 @@ class SGD(Optimizer):
 
     def _update(self, group: dict[str, Any]) -> None:
         params, grads = self._with_gradients(group)
-        momentum = float(group["momentum"])
-        buffers = [self.state[p].get("momentum_buffer") if momentum else None for p in params]
-        for first in (True, False):
-            chosen = [i for i, b in enumerate(buffers) if (b is None) == first]
-            if chosen:
-                self._step_some(
-                    group,
-                    [params[i] for i in chosen],
-                    [grads[i] for i in chosen],
-                    [buffers[i] for i in chosen if not first],
-                    momentum,
-                    first,
-                )
-
-    def _step_some(
-        self,
-        group: dict[str, Any],
-        params: Any,
-        grads: Any,
-        buffers: Any,
-        momentum: float,
-        first: bool,
-    ) -> None:
-        outs = _sgd(
-            params,
-            grads,
-            buffers,
-            lr=group["lr"],
-            momentum=momentum,
-            dampening=float(group["dampening"]),
-            weight_decay=float(group["weight_decay"]),
-            nesterov=group["nesterov"],
-            maximize=group["maximize"],
-            first=first,
-        )
-        count = len(params)
-        self._write(params, outs[:count])
-        if not momentum:
+        if not params:
             return
-        if first:
-            for param, buffer in zip(params, outs[count:], strict=True):
-                self.state[param]["momentum_buffer"] = buffer
-        else:
-            self._write(buffers, outs[count:])
+        numbers = {k: float(group[k]) for k in ("momentum", "dampening", "weight_decay")}
+        numbers.update(lr=group["lr"], nesterov=group["nesterov"], maximize=group["maximize"])
+        if not group["momentum"]:
+            self._apply(params, grads, (), {**numbers, "first": False})
+            return
+        new = [self.state[p].get("momentum_buffer") is None for p in params]
+        for first in (True, False):
+            some = [i for i, is_new in enumerate(new) if is_new == first]
+            for i in some if first else ():
+                self.state[params[i]].update(moments(params[i], "momentum_buffer"))
+            if some:
+                chosen = [params[i] for i in some], [grads[i] for i in some]
+                self._apply(*chosen, self.columns, {**numbers, "first": first})
