@@ -118,7 +118,7 @@ globals().update(_toplevel.tensor_types("cpu"))
 
 __version__ = version.__version__
 
-_LAZY = ("_dynamo", "export", "flax", "onnx")
+_LAZY = ("_dynamo", "export", "flax", "jit", "onnx")
 
 
 def __getattr__(name: str) -> object:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from funtorch.lowering.aval import Aval, Place
 from funtorch.lowering.program import Program, decode
 from funtorch.lowering.record import Trace, owner
-from funtorch.lowering.value import Value
+from funtorch.lowering.value import Value, births
 
 
 class Captured(NamedTuple):
@@ -38,11 +38,19 @@ class capture:  # noqa: N801  (a context manager, used as a verb)
         self.before = self.state.capture
         self.trace = Trace(self.place, self.state, functional=True)
         self.state.capture = self.trace
+        self.outer_births, births.seen = births.seen, set()
         return self
 
     def __exit__(self, *exc: object) -> None:
         self.state.capture = self.before
+        own, births.seen = births.seen, self.outer_births
+        if births.seen is not None and own is not None:
+            births.seen |= own
         self.trace.closed = True
+
+    def made_inside(self, value: Value) -> bool:
+        """Was this value made by the function that is being captured?"""
+        return value.trace is self.trace or (births.seen is not None and value in births.seen)
 
     def placeholder(self, aval: Aval) -> Value:
         """An input of the function."""

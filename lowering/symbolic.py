@@ -8,18 +8,55 @@ lowered. So whoever records never sees anything but plain integers.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
 from funtorch.lowering.aval import Aval
 from funtorch.lowering.backward import lowers_vjp
 from funtorch.lowering.op import Instance, instance_by_uid
-from funtorch.lowering.program import Program, Step
+from funtorch.lowering.program import Program, Step, run
 
 Sizes = Mapping[str, int]
+
+
+class Nested:
+    """Static arguments that hold programs: the branches of a condition, the body of a loop.
+
+    make(runners) -> the pure function of the op; a runner calls one of the programs on arrays.
+    """
+
+    __slots__ = ("key", "make", "programs", "pure", "scalars")
+
+    def __init__(
+        self,
+        key: Any,
+        programs: Sequence[Program],
+        scalars: Sequence[Sequence[Any]],
+        make: Callable[[list[Callable[[Sequence[Any]], list[Any]]]], Any],
+    ) -> None:
+        self.key = key
+        self.programs = tuple(programs)
+        self.scalars = tuple(scalars)
+        self.make = make
+        pairs = zip(self.programs, self.scalars, strict=True)
+        self.pure = make([functools.partial(_run, p, list(s)) for p, s in pairs])
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Nested) and self.key == other.key
+
+    def __repr__(self) -> str:
+        return f"Nested({len(self.programs)} programs)"
+
+
+def _run(program: Program, scalars: list[Any], arrays: Sequence[Any]) -> list[Any]:
+    return run(program, arrays, scalars)
 
 
 class ShapeError(RuntimeError):
@@ -97,7 +134,15 @@ class Fit:
         if isinstance(first, tuple) and len({len(s) for s in seen}) == 1:
             parts = [self.tree(column, what) for column in zip(*seen, strict=True)]
             return type(first)(*parts) if hasattr(first, "_fields") else tuple(parts)
+        if isinstance(first, Nested) and len({len(s.programs) for s in seen}) == 1:
+            return self._nested(seen)
         raise ShapeError(f"{what} does different things at different sizes: {first} and {seen[1]}")
+
+    def _nested(self, seen: Sequence[Nested]) -> Nested:
+        columns = zip(*(zip(n.programs, n.scalars, strict=True) for n in seen), strict=True)
+        made = [generalised([p for p, _ in c], [s for _, s in c], self) for c in columns]
+        key = (seen[0].key, tuple(n.key for n in seen))
+        return Nested(key, [p for p, _ in made], [s for _, s in made], seen[0].make)
 
 
 def _value(monomial: tuple[str, ...], point: Sizes) -> int:

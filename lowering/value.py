@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -44,9 +45,21 @@ class Value:
         return self.array
 
 
+class _Births(threading.local):
+    """Constants made while a function is captured: they are its own, not from outside."""
+
+    seen: set[Value] | None = None
+
+
+births = _Births()
+
+
 def constant(array: Any, place: Place) -> Value:
     """A concrete value for a numpy or JAX array, copied to `place`."""
     check()
     with x64():
         put = jax.device_put(array, place)
-    return Value(aval_of(put.shape, put.dtype, place), put)
+    made = Value(aval_of(put.shape, put.dtype, place), put)
+    if births.seen is not None:
+        births.seen.add(made)
+    return made

@@ -82,6 +82,10 @@ class Program:
                     target[leaf.target]._replace(out)  # type: ignore[index]
         return rebuilt(own.out_spec, plain)
 
+    def check(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Raise what `call` would raise for arguments that do not fit."""
+        self._arguments(args, kwargs)
+
     def _record(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         if not self.signature.outputs:
             return []

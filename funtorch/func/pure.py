@@ -16,6 +16,7 @@ import jax
 from funtorch.dispatch import OpInfo, call, read
 from funtorch.lowering import Aval, Captured, Op, aval_of, capture
 from funtorch.lowering.program import run as run_program
+from funtorch.lowering.symbolic import Nested
 from funtorch.tensor import Tensor, wrap
 
 tree = jax.tree_util
@@ -108,6 +109,14 @@ def record_pure(
     if info is None:
         info = _ops[name] = OpInfo(Op(name, _lower))
     return call(info, Static((name, key), pure), tensors, ())
+
+
+def record_nested(name: str, statics: Nested, tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Record an op that holds programs of its own as one op on these tensors."""
+    info = _ops.get(name)
+    if info is None:
+        info = _ops[name] = OpInfo(Op(name, _lower))
+    return call(info, statics, tensors, ())
 
 
 def split(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Tensor], Any]:

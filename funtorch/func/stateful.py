@@ -161,7 +161,7 @@ def purify(
                 i for i, v in enumerate(after) if v is not recorder.placeholders[len(own) + 1 + i]
             )
         finally:
-            _check_written(recorder.trace, [*loan.storages.values(), *_storages(inputs)])
+            check_written(recorder, [*loan.storages.values(), *_storages(inputs)])
         wanted = [*outs, *(ended[i] for i in changed), *(after[i] for i in written)]
         captured = recorder.finish(wanted)
     draws = any(captured.program.leaves[len(own)] in s.inputs for s in captured.program.steps)
@@ -186,20 +186,21 @@ def borrowed(tensors: Sequence[Tensor]) -> Iterator[_Borrowed]:
         loan.give_back()
 
 
-def _check_written(trace: Any, known: Sequence[Any]) -> None:
+def check_written(recorder: Any, known: Sequence[Any], who: str = "the function") -> None:
     """Undo writes to storages from outside that are not state; raise for the first of them."""
     allowed = {id(s) for s in known}
+    trace = recorder.trace
     strangers = [
         (storage, old)
         for storage, old in trace.written.items()
-        if id(storage) not in allowed and old[0].trace is not trace
+        if id(storage) not in allowed and not recorder.made_inside(old[0])
     ]
     for storage, (value, version) in strangers:
         storage.value, storage.version = value, version
     trace.written = None
     if strangers:
         raise RuntimeError(
-            f"the function changes a tensor in place ({strangers[0][1][0].aval!r}) that is neither "
+            f"{who} changes a tensor in place ({strangers[0][1][0].aval!r}) that is neither "
             "an argument nor a parameter or buffer; register it as a buffer, or pass it in"
         )
 

@@ -1,0 +1,57 @@
+"""torch.jit: modules and functions as programs that run without their source."""
+
+from funtorch.compiler.state import is_scripting
+from funtorch.jit.api import (
+    Attribute,
+    Final,
+    LoadedModule,
+    RecursiveScriptModule,
+    TopLevelTracedModule,
+    TracedModule,
+    annotate,
+    export,
+    freeze,
+    ignore,
+    interface,
+    is_tracing,
+    isinstance_,
+    load,
+    optimize_for_inference,
+    save,
+    script,
+    script_if_tracing,
+    script_method,
+    trace,
+    unused,
+)
+from funtorch.jit.api import isinstance_ as isinstance
+from funtorch.jit.control import ControlFlowError
+from funtorch.jit.modules import ScriptFunction, ScriptModule
+
+__all__ = [
+    "Attribute",
+    "ControlFlowError",
+    "Final",
+    "LoadedModule",
+    "RecursiveScriptModule",
+    "ScriptFunction",
+    "ScriptModule",
+    "TopLevelTracedModule",
+    "TracedModule",
+    "annotate",
+    "export",
+    "freeze",
+    "ignore",
+    "interface",
+    "is_scripting",
+    "is_tracing",
+    "isinstance",
+    "load",
+    "optimize_for_inference",
+    "save",
+    "script",
+    "script_if_tracing",
+    "script_method",
+    "trace",
+    "unused",
+]
