@@ -75,6 +75,11 @@ class Adam(PerParameter):
         decoupled_weight_decay: bool = False,
     ) -> None:
         check_tensor_lr(lr, foreach and not capturable)
+        for i, beta in enumerate(betas):
+            if isinstance(beta, Tensor) and foreach and not capturable:
+                raise ValueError(
+                    f"betas[{i}] as a Tensor is not supported for capturable=False and foreach=True"
+                )
         check_not_negative(lr=lr, eps=eps)
         check_betas(betas)
         check_not_negative(weight_decay=weight_decay)

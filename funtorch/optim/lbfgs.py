@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import jax.numpy as jnp
+from jax import lax
+
 from funtorch.grad_mode import enable_grad
+from funtorch.ops._declare import Array, Scalar, op
 from funtorch.ops.joining import cat
-from funtorch.optim.optimizer import Optimizer
+from funtorch.optim.optimizer import Optimizer, check_not_negative, check_tensor_lr
 from funtorch.tensor import Tensor
 
 
@@ -25,6 +29,8 @@ class LBFGS(Optimizer):
         history_size: int = 100,
         line_search_fn: str | None = None,
     ) -> None:
+        check_tensor_lr(lr)
+        check_not_negative(lr=lr)
         if max_eval is None:
             max_eval = max_iter * 5 // 4
         if line_search_fn not in (None, "strong_wolfe"):
@@ -74,6 +80,10 @@ class LBFGS(Optimizer):
 
     def step(self, closure: Callable[[], Any]) -> Any:  # type: ignore[override]
         """Up to max_iter iterations; returns the loss at the beginning."""
+        if len(self.param_groups) != 1:
+            raise AssertionError(
+                f"Expected exactly one param_group, but got {len(self.param_groups)}"
+            )
         given = closure
         closure = enable_grad()(lambda: given())
         group = self.param_groups[0]
@@ -165,25 +175,51 @@ class LBFGS(Optimizer):
             return gradient.neg()
         y = gradient.sub(state["prev_flat_grad"])
         s = state["d"].mul(state["t"])
-        ys = float(y.dot(s))
-        if ys > 1e-10:
+        ys = y.dot(s)
+        if float(ys) > 1e-10:
             for name, value in (("old_dirs", y), ("old_stps", s), ("ro", 1.0 / ys)):
                 state[name].append(value)
                 if len(state[name]) > history:
                     state[name].pop(0)
-            state["H_diag"] = ys / float(y.dot(y))
-        q = gradient.neg()
-        alphas = []
-        memory = list(zip(state["old_dirs"], state["old_stps"], state["ro"], strict=True))
-        for y_i, s_i, ro in reversed(memory):
-            alpha = float(s_i.dot(q)) * ro
-            alphas.append(alpha)
-            q = q.add(y_i, alpha=-alpha)
-        r = q.mul(state["H_diag"])
-        for (y_i, s_i, ro), alpha in zip(memory, reversed(alphas), strict=True):
-            beta = float(y_i.dot(r)) * ro
-            r = r.add(s_i, alpha=alpha - beta)
-        return r
+            state["H_diag"] = ys / y.dot(y)
+        memory = [state["old_dirs"], state["old_stps"], state["ro"]]
+        direction, alphas = _two_loop(gradient, *_padded(memory, gradient), state["H_diag"])
+        state.setdefault("al", [None] * history)[: len(state["ro"])] = alphas[: len(state["ro"])]
+        return direction
+
+
+@op(function=False, differentiable=False)
+def _two_loop(
+    self: Array,
+    changes: list[Array],
+    moves: list[Array],
+    inverses: list[Array],
+    scale: Array | Scalar,
+) -> tuple[Array, Array]:
+    """(direction, alphas) from a gradient [n] and k pairs of changes and moves [n]."""
+    ys, ss, ros = jnp.stack(changes), jnp.stack(moves), jnp.stack(inverses)
+
+    def backwards(q: Array, pair: Any) -> tuple[Array, Array]:
+        y, s, ro = pair
+        alpha = jnp.dot(s, q) * ro
+        return q - alpha * y, alpha
+
+    def forwards(r: Array, pair: Any) -> tuple[Array, None]:
+        y, s, ro, alpha = pair
+        return r + (alpha - jnp.dot(y, r) * ro) * s, None
+
+    q, alphas = lax.scan(backwards, -self, (ys, ss, ros), reverse=True)
+    start = (q * scale).astype(self.dtype)
+    return lax.scan(forwards, start, (ys, ss, ros, alphas))[0], alphas
+
+
+def _padded(memory: list[list[Tensor]], gradient: Tensor) -> list[list[Tensor]]:
+    """Lists of a power of two in length: few lengths, so few programs. What is added counts zero."""
+    count = len(memory[0])
+    missing = max(1 << (count - 1).bit_length() if count else 1, 1) - count
+    zeros, zero = gradient.new_zeros(gradient.numel()), gradient.new_zeros(())
+    dirs, steps, inverses = memory
+    return [dirs + [zeros] * missing, steps + [zeros] * missing, inverses + [zero] * missing]
 
 
 def _cubic_minimum(

@@ -130,9 +130,15 @@ def _orthogonalised(x: Array, coefficients: Any, steps: int, eps: float) -> Arra
     m = (x if wide else x.T).astype(jnp.bfloat16)
     m = m / jnp.maximum(jnp.linalg.norm(m.astype(jnp.float32)).astype(m.dtype), eps)
     for _ in range(steps):
-        gram = m @ m.T
-        m = a * m + (b * gram + c * (gram @ gram)) @ m
+        # Each sum of products is rounded to bfloat16 once, at its end.
+        gram = _product(m, m.T).astype(m.dtype)
+        change = (b * gram.astype(jnp.float32) + c * _product(gram, gram)).astype(m.dtype)
+        m = (a * m.astype(jnp.float32) + _product(change, m)).astype(m.dtype)
     return m if wide else m.T
+
+
+def _product(x: Array, y: Array) -> Array:
+    return x.astype(jnp.float32) @ y.astype(jnp.float32)
 
 
 @update_rule

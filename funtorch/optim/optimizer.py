@@ -97,6 +97,12 @@ class Optimizer:
             param_group["param_names"] = [name for name, _ in params]
             params = [p for _, p in params]
         param_group["params"] = params
+        named = "param_names" in param_group
+        if self.param_groups and ("param_names" in self.param_groups[0]) != named:
+            raise ValueError(
+                "all optimizer param groups should be with/without names. cannot add param group "
+                f"{'with' if named else 'without'} names to the optimizer"
+            )
         for param in params:
             if not isinstance(param, Tensor):
                 raise TypeError(
@@ -324,6 +330,8 @@ def check_tensor_lr(lr: Any, unsupported: bool | None = False) -> None:
 
 def check_betas(betas: tuple[Any, Any]) -> None:
     """Raise ValueError for momentum coefficients outside [0, 1)."""
+    if isinstance(betas[0], Tensor) != isinstance(betas[1], Tensor):
+        raise ValueError("betas must be either both floats or both Tensors")
     for i, beta in enumerate(betas):
         if not isinstance(beta, Tensor) and not 0.0 <= beta < 1.0:
             raise ValueError(f"Invalid beta parameter at index {i}: {beta}")
