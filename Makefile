@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test dev lint types bench conformance clean
+.PHONY: demo test dev lint types bench onnx conformance clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -38,6 +38,11 @@ types: dev
 
 bench: dev
 	$(BIN)/python -m benchmarks
+
+# All of ONNX's own backend tests, with a table of passes per suite.
+onnx: dev
+	$(BIN)/pip install --quiet pillow
+	$(BIN)/python -m benchmarks.onnx_suite
 
 clean:
 	rm -rf build dist *.egg-info $(VENV)

@@ -253,7 +253,7 @@ def eye_like(x: Tensor, *, ctx: Any, dtype: int | None = None, k: int = 0) -> An
 @rule("Range", raw=True)
 def range_(start: Any, limit: Any, delta: Any, *, ctx: Any, **_: Any) -> Any:
     """start, start + delta, ... below limit. The length has to be known on the host."""
-    begin, stop, step = (ctx.host(v) for v in (start, limit, delta))
+    begin, stop, step = (np.asarray(ctx.host(v)).reshape(()) for v in (start, limit, delta))
     count = max(int(np.ceil((stop - begin) / step)), 0)
     made = begin + np.arange(count) * step
     return ctx.tensor(made.astype(begin.dtype))

@@ -20,13 +20,27 @@ def _complex(x: Any) -> Any:
 @kernel
 def _transform(x: Array, *, length: int | None, axis: int, inverse: bool, onesided: bool) -> Array:
     dtype = x.dtype
-    x = x.astype(jnp.float64)  # results that cancel to zero are expected to be that close to it
+    if dtype.itemsize < 4:
+        x = x.astype(jnp.float32)
     if inverse and onesided:
         return jnp.fft.irfft(_complex(x), length, axis)[..., None].astype(dtype)
-    y = (jnp.fft.ifft if inverse else jnp.fft.fft)(_complex(x), length, axis)
-    if onesided:
-        y = jnp.take(y, jnp.arange(y.shape[axis] // 2 + 1), axis)
+    if x.shape[-1] == 1 and not inverse:
+        y = _of_real(x[..., 0], length, axis, onesided)
+    else:
+        y = (jnp.fft.ifft if inverse else jnp.fft.fft)(_complex(x), length, axis)
+        if onesided:
+            y = jnp.take(y, jnp.arange(y.shape[axis] // 2 + 1), axis)
     return jnp.stack([y.real, y.imag], -1).astype(dtype)
+
+
+def _of_real(x: Any, length: int | None, axis: int, onesided: bool) -> Any:
+    """Half of the transform of real values; the other half is its mirror image."""
+    half = jnp.fft.rfft(x, length, axis)
+    if onesided:
+        return half
+    n = x.shape[axis] if length is None else length
+    mirrored = jnp.take(half, np.arange((n - 1) // 2, 0, -1), axis)
+    return jnp.concatenate([half, jnp.conj(mirrored)], axis)
 
 
 @rule("DFT", until=19, host="length")
