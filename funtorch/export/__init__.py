@@ -3,6 +3,7 @@
 from funtorch.export.artifact import ArtifactError
 from funtorch.export.dims import Dim, dims
 from funtorch.export.program import ExportedProgram, GraphSignature, export, load, save
+from funtorch.export.training import ExportedStep, export_step, load_step
 from funtorch.lowering.symbolic import ShapeError
 
 ExportGraphSignature = GraphSignature
@@ -12,10 +13,13 @@ __all__ = [
     "Dim",
     "ExportGraphSignature",
     "ExportedProgram",
+    "ExportedStep",
     "GraphSignature",
     "ShapeError",
     "dims",
     "export",
+    "export_step",
     "load",
+    "load_step",
     "save",
 ]

@@ -57,7 +57,8 @@ class Leaf:
 class Signature:
     """What a program takes and returns. dims: name -> [min, max or None].
 
-    donate: pairs (input, output) that may share a buffer. in_spec, out_spec: how the leaves lie in
+    donate: pairs (input, output) that may share a buffer. numbers: inputs that are numbers (the
+    learning rate), with what they are if nobody says otherwise. in_spec, out_spec: how the leaves lie in
     nested arguments (see `structure`).
     """
 
@@ -71,6 +72,7 @@ class Signature:
     donate: list[list[int]] = dataclasses.field(default_factory=list)
     ops: dict[str, int] = dataclasses.field(default_factory=dict)
     flops: float | None = None
+    numbers: dict[str, float] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def from_json(cls, entry: dict[str, Any]) -> Signature:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import collections
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from funtorch.compiler.state import within
 from funtorch.dispatch import read
@@ -45,7 +47,8 @@ class Built(NamedTuple):
 class Request(NamedTuple):
     """What to build a program of.
 
-    roles: the role of each state tensor by name. mode: context in which to call the function.
+    roles: the role of each state tensor by name. numbers: Python numbers that shall be inputs, as
+    (present value, function that sets it).
     """
 
     function: Callable[..., Any]
@@ -55,6 +58,7 @@ class Request(NamedTuple):
     roles: Mapping[str, str]
     names: Sequence[str]
     platforms: Sequence[str] = aot.PLATFORMS
+    numbers: Mapping[str, tuple[float, Callable[[float], None]]] = MappingProxyType({})
 
 
 def argument_names(function: Callable[..., Any], args: Any, kwargs: Any) -> list[str]:
@@ -168,32 +172,68 @@ def build(request: Request, axes: Axes | None = None) -> Built:
     named = ranges_of(axes, avals, paths)
     with within("exporting"):
         if not named:
-            pure = purify(request.function, request.args, request.kwargs, request.state)
+            pure, where = purified(request, avals)
             program, scalars, symbols = pure.program, list(pure.captured.scalars), {}
         else:
-            pure, program, scalars, symbols = _generalised(request, avals, axes, named)
+            pure, where, program, scalars, symbols = _generalised(request, avals, axes, named)
     constraints = {n: [max(d.min, 1), d.max] for n, (d, _) in named.items()}
     return _exported(
-        request, pure, program, scalars, spec, paths, _resized(avals, axes, symbols), constraints
+        request,
+        pure,
+        (program, scalars, where),
+        spec,
+        paths,
+        _resized(avals, axes, symbols),
+        constraints,
     )
+
+
+def purified(request: Request, avals: Sequence[Aval]) -> tuple[Pure, dict[str, list[int]]]:
+    """(the captured function, for each number the places among its scalars where it stands)."""
+
+    def captured(factor: float) -> Pure:
+        for i, (_, put) in enumerate(request.numbers.values()):
+            put(factor * (i + 1))
+        try:
+            return purify(
+                request.function, request.args, request.kwargs, request.state, avals=avals
+            )
+        finally:
+            for value, put in request.numbers.values():
+                put(value)
+
+    if not request.numbers:
+        return captured(1.0), {}
+    # Two captures with numbers that occur nowhere else tell where each of them goes.
+    marks = 0.0123456789, 0.0198765432
+    one, two = captured(marks[0]), captured(marks[1])
+    where: dict[str, list[int]] = {name: [] for name in request.numbers}
+    names = list(request.numbers)
+    pairs = zip(one.captured.scalars, two.captured.scalars, strict=True)
+    for index, (a, b) in enumerate(pairs):
+        if a == b:
+            continue
+        found = [
+            n for i, n in enumerate(names) if (a, b) == (marks[0] * (i + 1), marks[1] * (i + 1))
+        ]
+        if not found:
+            raise RuntimeError(
+                f"{', '.join(names)}: the function computes with it in Python before it reaches a "
+                "tensor, so that it cannot be an input of the program"
+            )
+        where[found[0]].append(index)
+    return one, where
 
 
 def _generalised(
     request: Request, avals: Sequence[Aval], axes: Axes, named: Mapping[str, Any]
-) -> tuple[Pure, Any, list[Any], dict[str, Any]]:
+) -> tuple[Pure, dict[str, list[int]], Any, list[Any], dict[str, Any]]:
     points = sample_sizes({n: (size, d.min, d.max) for n, (d, size) in named.items()})
-    pures = []
+    pures, where = [], {}
     for point in points:
         try:
-            pures.append(
-                purify(
-                    request.function,
-                    request.args,
-                    request.kwargs,
-                    request.state,
-                    avals=_resized(avals, axes, point),
-                )
-            )
+            pure, where = purified(request, _resized(avals, axes, point))
+            pures.append(pure)
         except ShapeError:
             raise
         except Exception as error:
@@ -223,19 +263,19 @@ def _generalised(
             f"the function makes tensors from data whose contents depend on {', '.join(named)}: "
             "make them with factory functions (arange, zeros, full) instead"
         )
-    return pures[0], program, scalars, symbols
+    return pures[0], where, program, scalars, symbols
 
 
 def _exported(
     request: Request,
     pure: Pure,
-    program: Any,
-    scalars: list[Any],
+    found: tuple[Any, list[Any], dict[str, list[int]]],
     spec: Any,
     paths: Sequence[str],
     in_avals: Sequence[Aval],
     dims: dict[str, list[int | None]],
 ) -> Built:
+    program, scalars, where = found
     n_state = len(pure.names)
     steps = prune(program)
     draws = pure.draws
@@ -243,14 +283,20 @@ def _exported(
 
     def function(*arrays: Any) -> list[Any]:
         # A program that draws nothing has no key among its inputs.
-        given = list(arrays)
+        given, numbers = list(arrays), list(scalars)
+        first = n_state + draws
+        for places in where.values():
+            value = given.pop(first)
+            for index in places:
+                numbers[index] = value
         if not draws:
             given.insert(n_state, jax.numpy.zeros(2, "uint32"))
         with x64(), lowering_for(place):
-            return run_program(steps, given, scalars)
+            return run_program(steps, given, numbers)
 
-    own = [a for i, a in enumerate(program.leaf_avals[:n_state]) if i >= 0]
+    own = list(program.leaf_avals[:n_state])
     key = [program.leaf_avals[n_state]] if draws else []
+    key += [aval_of((), np.dtype("f8"), place) for _ in where]
     consts = [v.aval for v in pure.constants]
     structs = aot_structs([*own, *key, *in_avals, *consts])
     try:
@@ -272,6 +318,7 @@ def _exported(
     signature = Signature(
         inputs, outputs, dims, spec, out_spec, list(request.platforms), 0, donate, ops
     )
+    signature.numbers = {name: float(value) for name, (value, _) in request.numbers.items()}
     return Built(signature, made, pure.constants, function, structs)
 
 
@@ -308,7 +355,9 @@ def _input_leaves(
         _leaf(name, aval, request.roles[name], name)
         for name, aval in zip(pure.names, own, strict=False)
     ]
-    leaves += [_leaf("rng", a, "rng") for a in own[len(pure.names) :]]
+    extra = [("rng", "rng")] * pure.draws + [(name, "lr") for name in request.numbers]
+    rest = own[len(pure.names) :]
+    leaves += [_leaf(n, a, role) for (n, role), a in zip(extra, rest, strict=True)]
     leaves += [_leaf(p, a, "input") for p, a in zip(paths, in_avals, strict=True)]
     return leaves + [
         _leaf(f"constant.{i}", a, "constant", f"constant.{i}") for i, a in enumerate(consts)

@@ -66,7 +66,8 @@ class Program:
             elif leaf.role == "rng":
                 found = fresh_key(tensors[0]._value.aval.place if tensors else _place(state))
             elif leaf.target is None:
-                found = as_tensor(np.array((numbers or {})[leaf.name], leaf.dtype))
+                number = (numbers or {}).get(leaf.name, own.numbers[leaf.name])
+                found = as_tensor(np.array(number, leaf.dtype))
             else:
                 found = state[leaf.target]
                 if leaf.target in changed and not found._requires:
