@@ -1,6 +1,6 @@
 """torch.optim: a step over any number of parameters is one recorded op per group."""
 
-from funtorch.optim import lr_scheduler
+from funtorch.optim import lr_scheduler, swa_utils
 from funtorch.optim.adam import Adam, Adamax, AdamW, NAdam, RAdam
 from funtorch.optim.gradient_scaled import ASGD, Adadelta, Adagrad, RMSprop, Rprop
 from funtorch.optim.lbfgs import LBFGS
@@ -25,4 +25,5 @@ __all__ = [
     "RMSprop",
     "Rprop",
     "lr_scheduler",
+    "swa_utils",
 ]
