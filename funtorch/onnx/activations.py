@@ -130,17 +130,7 @@ def _flattened(x: Tensor, axis: int, fn: Any) -> Tensor:
 @rule("Softmax", until=12)
 def softmax_flat(x: Tensor, *, axis: int = 1) -> Tensor:
     """Softmax over all dimensions from axis on."""
-    return _flattened(x, axis, lambda flat, dim: _steady_softmax(flat))
-
-
-@kernel
-def _steady_softmax(x: Array) -> Array:
-    """Softmax of rows. Where XLA computes x twice, fused with the maximum and again with the
-    difference, the two may round apart: at 1e10 that overflowed exp (SqueezeNet). So clamp."""
-    below = x - lax.stop_gradient(jnp.max(x, 1, keepdims=True))
-    below = jnp.where(below > 0, below - lax.stop_gradient(below), below)
-    e = jnp.exp(below)
-    return e / jnp.sum(e, 1, keepdims=True)
+    return _flattened(x, axis, functional.softmax)
 
 
 @rule("Softmax", since=13)

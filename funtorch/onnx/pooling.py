@@ -221,9 +221,19 @@ def _positions(
 
 
 @rule("GlobalAveragePool")
-def global_average_pool(x: Tensor) -> Tensor:
-    """[N, C, *S] -> [N, C, 1...]: the mean over space."""
-    return x.mean(tuple(range(2, x.ndim)), keepdim=True)
+@kernel
+def global_average_pool(x: Array) -> Array:
+    """[N, C, *S] -> [N, C, 1...]: the mean over space.
+
+    As a product, since XLA:CPU fuses a sum into each of its readers, which then add up everything
+    again and may round apart: softmax of such means was NaN in SqueezeNet.
+    """
+    flat = x.reshape(*x.shape[:2], -1)
+    share = jnp.full(flat.shape[2], 1 / flat.shape[2], x.dtype)
+    mean = jnp.einsum(
+        "ncs,s->nc", flat, share, preferred_element_type=jnp.promote_types(x.dtype, jnp.float32)
+    )
+    return mean.astype(x.dtype).reshape(*x.shape[:2], *(1,) * (x.ndim - 2))
 
 
 @rule("GlobalMaxPool")
