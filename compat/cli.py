@@ -1,4 +1,4 @@
-"""The command line: `funtorch run train.py --epochs 5`."""
+"""The command line: `funtorch run train.py --epochs 5`, `funtorch compile`, `funtorch inspect`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import traceback
 from pathlib import Path
 from types import ModuleType
 
-from funtorch.compat import torch_alias
+from funtorch.compat import aot_commands, torch_alias
+
+COMMANDS = ("run", "compile", "inspect", "bench")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -27,7 +29,10 @@ def main(argv: list[str] | None = None) -> int:
     )
     run.add_argument("program", help="the Python file")
     run.add_argument("arguments", nargs=argparse.REMAINDER, help="the program's own arguments")
+    aot_commands.add_to(commands)
     args = parser.parse_args(argv)
+    if args.command != "run":
+        return aot_commands.run(args)
     return run_program(args.program, args.arguments, report=args.report)
 
 

@@ -7,6 +7,7 @@ form is bare StableHLO at an older version, for programs without Python.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -78,3 +79,25 @@ def vhlo(function: Function, structs: Structs) -> bytes:
 def text(made: Any) -> str:
     """StableHLO of an exported function, to read."""
     return str(made.mlir_module())
+
+
+def flops(made: Any, structs: Structs) -> float | None:
+    """Floating-point operations of one call at these shapes, as XLA counts them for this machine."""
+    with x64():
+        found = jax.jit(made.call).lower(*structs).compile().cost_analysis()
+    return None if not found else float(found.get("flops", 0.0))
+
+
+def timed(made: Any, structs: Structs, runs: int) -> tuple[float, float]:
+    """(seconds to compile, median seconds of a call) on inputs of zeros."""
+    with x64():
+        inputs = [jax.numpy.zeros(s.shape, s.dtype) for s in structs]
+        start = time.perf_counter()
+        compiled = jax.jit(made.call).lower(*inputs).compile()
+        first = time.perf_counter() - start
+        took = []
+        for _ in range(runs):
+            start = time.perf_counter()
+            jax.block_until_ready(compiled(*inputs))
+            took.append(time.perf_counter() - start)
+    return first, sorted(took)[len(took) // 2]

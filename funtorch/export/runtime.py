@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from funtorch.bridge import as_tensor
@@ -17,6 +18,7 @@ from funtorch.export.structure import described, differs, rebuilt
 from funtorch.func.pure import record_pure
 from funtorch.grad_mode import mode, no_grad
 from funtorch.lowering import aot
+from funtorch.lowering.x64 import x64
 from funtorch.nn.module import Module
 from funtorch.nn.parameter import Parameter
 from funtorch.ops._draw import fresh_key
@@ -195,6 +197,23 @@ def _shifted(spec: Any, by: int) -> Any:
     if isinstance(spec, list):
         return [_shifted(v, by) for v in spec]
     return spec
+
+
+def structs_at(signature: Signature, sizes: Mapping[str, int]) -> list[jax.ShapeDtypeStruct]:
+    """The shapes of a program's inputs at these sizes of its dimensions."""
+
+    def extent(entry: int | str) -> int:
+        match = _EXPRESSION.match(str(entry))
+        if isinstance(entry, int) or match is None:
+            return int(entry)
+        factor, name, sign, offset = match.groups()
+        return int(factor or 1) * sizes[name] + int(offset or 0) * (-1 if sign == "-" else 1)
+
+    with x64():
+        return [
+            jax.ShapeDtypeStruct(tuple(extent(e) for e in leaf.shape), np.dtype(leaf.dtype))
+            for leaf in signature.inputs
+        ]
 
 
 # State ------------------------------------------------------------------------------------------
