@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -289,3 +290,13 @@ def test_reload_where_the_source_is_not(tmp_path):
     subprocess.run([*python, "-c", write], cwd=tmp_path, env=env, check=True)
     (tmp_path / "secret_model.py").unlink()
     subprocess.run([*python, "-c", use], cwd=tmp_path, env=env, check=True)
+
+
+def test_files_of_every_version_open():
+    golden = sorted((Path(__file__).parent / "golden").glob("*.ftpkg"))
+    assert golden
+    for path in golden:  # tanh([[1, 2], [3, 4]] x + [0.5, -0.5])
+        net = torch.export.load(path).module()
+        x = np.array([[0.1, 0.2], [-0.3, 0.4]], "float32")
+        want = np.tanh(x @ np.array([[1.0, 3.0], [2.0, 4.0]]) + np.array([0.5, -0.5]))
+        np.testing.assert_allclose(net(torch.from_numpy(x)).detach(), want, atol=1e-6)
