@@ -73,6 +73,7 @@ from funtorch import (
     cuda,
     distributions,
     func,
+    masked,
     optim,
     serialization,
     signal,
