@@ -1,7 +1,6 @@
-"""If, Loop and Scan: Python decides and repeats, so each path is recorded like any other ops.
+"""If, Loop and Scan: within the program where shapes allow (`folding`), else in Python.
 
-Conditions and trip counts are read on the host; when they are constants or inputs that nothing has
-computed, the whole still is one program.
+In Python, conditions and trip counts are read on the host and each step is recorded like any ops.
 """
 
 from __future__ import annotations
@@ -10,14 +9,22 @@ from typing import Any
 
 import numpy as np
 
+from funtorch.onnx import folding
+from funtorch.onnx.folding import NeedsHost
 from funtorch.onnx.graph import Plan
 from funtorch.onnx.rules import rule
 from funtorch.ops._declare import TABLE
+from funtorch.tensor import Tensor
 
 
 @rule("If", raw=True)
 def if_(condition: Any, *, ctx: Any, then_branch: Plan, else_branch: Plan) -> Any:
     """The outputs of one of two graphs."""
+    if isinstance(condition, Tensor) and not ctx.is_known(condition):
+        try:
+            return tuple(folding.choose(ctx, condition, then_branch, else_branch))
+        except NeedsHost:
+            pass
     taken = bool(np.asarray(ctx.host(condition)).reshape(()))
     return tuple(ctx.subgraph(then_branch if taken else else_branch))
 
@@ -28,6 +35,16 @@ def loop(trips: Any = None, condition: Any = None, *state: Any, ctx: Any, body: 
     most = None if trips is None else int(np.asarray(ctx.host(trips)).reshape(()))
     on = True if condition is None else bool(np.asarray(ctx.host(condition)).reshape(()))
     carried = list(state) + [None] * (len(body.inputs) - 2 - len(state))
+    if any(isinstance(v, Tensor) for v in carried):
+        try:
+            limit = np.iinfo(np.int64).max if most is None else most
+            return tuple(folding.loop(ctx, body, int(limit), on, carried))
+        except NeedsHost:
+            pass
+    return _loop_in_python(ctx, body, most, on, carried)
+
+
+def _loop_in_python(ctx: Any, body: Plan, most: int | None, on: bool, carried: list[Any]) -> Any:
     collected: list[list[Any]] = [[] for _ in body.outputs[1 + len(carried) :]]
     step = 0
     while on and (most is None or step < most):
@@ -83,20 +100,37 @@ def scan(
     """Runs a graph over slices of some inputs; it carries the others."""
     states = len(values) - num_scan_inputs
     carried = list(values[:states])
-    over = [ctx.tensor(v) for v in values[states:]]
     yields = len(body.outputs) - states
-    axes = scan_input_axes or (0,) * num_scan_inputs
-    turned = scan_input_directions or (0,) * num_scan_inputs
-    out_axes = scan_output_axes or (0,) * yields
-    out_turned = scan_output_directions or (0,) * yields
-    slices = [v.unbind(axis) for v, axis in zip(over, axes, strict=True)]
-    slices = [s[::-1] if back else s for s, back in zip(slices, turned, strict=True)]
+    over = _aligned(
+        [ctx.tensor(v) for v in values[states:]],
+        scan_input_axes or (0,) * num_scan_inputs,
+        scan_input_directions or (0,) * num_scan_inputs,
+    )
+    try:
+        results: list[Any] = folding.scan(ctx, body, carried, over)
+    except NeedsHost:
+        results = _scan_in_python(ctx, body, carried, over, yields)
+    axes = scan_output_axes or (0,) * yields
+    turned = scan_output_directions or (0,) * yields
+    stacks = [ctx.tensor(v) for v in results[states:]]
+    stacks = [v.flip(0) if back else v for v, back in zip(stacks, turned, strict=True)]
+    moved = [v.movedim(0, a) if a else v for v, a in zip(stacks, axes, strict=True)]
+    return (*results[:states], *moved)
+
+
+def _aligned(tensors: list[Tensor], axes: Any, turned: Any) -> list[Tensor]:
+    """Tensors with the scanned axis first, in the order in which it is scanned."""
+    moved = [v.movedim(a, 0) if a else v for v, a in zip(tensors, axes, strict=True)]
+    return [v.flip(0) if back else v for v, back in zip(moved, turned, strict=True)]
+
+
+def _scan_in_python(
+    ctx: Any, body: Plan, carried: list[Any], over: list[Tensor], yields: int
+) -> list[Any]:
     collected: list[list[Any]] = [[] for _ in range(yields)]
-    for parts in zip(*slices, strict=True):
+    for parts in zip(*[v.unbind(0) for v in over], strict=True):
         results = ctx.subgraph(body, [*carried, *parts])
-        carried = results[:states]
-        for found, value in zip(collected, results[states:], strict=True):
+        for found, value in zip(collected, results[len(carried) :], strict=True):
             found.append(value)
-    ordered = [v[::-1] if back else v for v, back in zip(collected, out_turned, strict=True)]
-    stacks = [_stacked(ctx, v, axis) for v, axis in zip(ordered, out_axes, strict=True)]
-    return (*carried, *stacks)
+        carried = results[: len(carried)]
+    return [*carried, *[_stacked(ctx, values, 0) for values in collected]]

@@ -6,7 +6,9 @@ of fewer than eight bits); lists for sequences; None for optionals without a val
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ import onnx
 
 from funtorch import dtypes, nn
 from funtorch.dispatch import to_host
+from funtorch.onnx.folding import NeedsHost
 from funtorch.onnx.graph import Plan, Reader, Step
 from funtorch.onnx.rules import HOST
 from funtorch.tensor import Tensor, from_host
@@ -113,6 +116,7 @@ class Run:
         self.env: dict[str, Any] = {}
         self.step: Step | None = None
         self.now: Plan | None = None
+        self.folded = 0
 
     # Values -------------------------------------------------------------------------------------
 
@@ -173,8 +177,27 @@ class Run:
             return value
         found = self.known.get(id(value))
         if found is None:
+            if self.folded:
+                raise NeedsHost
             found = self.known[id(value)] = (value, np.asarray(to_host(value.detach())))
         return found[1]
+
+    def is_known(self, value: Tensor) -> bool:
+        """Can it be read without computing anything?"""
+        return id(value) in self.known
+
+    @contextlib.contextmanager
+    def folding(self) -> Iterator[None]:
+        """While a subgraph is traced: nothing may be read, and its constants stay its own."""
+        fresh, self.fresh = self.fresh, dict(self.fresh)
+        state = self.env, self.now, self.step
+        self.folded += 1
+        try:
+            yield
+        finally:
+            self.folded -= 1
+            self.fresh = fresh
+            self.env, self.now, self.step = state
 
     # Running ------------------------------------------------------------------------------------
 
