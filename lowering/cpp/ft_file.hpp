@@ -1,0 +1,137 @@
+// Reading an artifact: a stored zip, checked record by record, and safetensors inside.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <fstream>
+#include <map>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "ft_json.hpp"
+
+namespace ft {
+
+inline uint32_t crc32(const char* data, size_t size) {
+  static const std::vector<uint32_t> table = [] {
+    std::vector<uint32_t> made(256);
+    for (uint32_t i = 0; i < 256; i++) {
+      uint32_t c = i;
+      for (int k = 0; k < 8; k++) c = c & 1 ? 0xEDB88320u ^ (c >> 1) : c >> 1;
+      made[i] = c;
+    }
+    return made;
+  }();
+  uint32_t c = 0xFFFFFFFFu;
+  for (size_t i = 0; i < size; i++) c = table[(c ^ static_cast<uint8_t>(data[i])) & 0xFF] ^ (c >> 8);
+  return c ^ 0xFFFFFFFFu;
+}
+
+// Bytes within the file's memory.
+struct Slice {
+  const char* data = nullptr;
+  size_t size = 0;
+};
+
+struct Weight {
+  std::string dtype;  // as the format says it: F32, I64, ...
+  std::vector<int64_t> shape;
+  Slice bytes;
+};
+
+class File {
+ public:
+  explicit File(const std::string& path) : path_(path) {
+    std::ifstream in(path, std::ios::binary | std::ios::ate);
+    if (!in) throw std::runtime_error(path + ": cannot be opened");
+    memory_.resize(static_cast<size_t>(in.tellg()));
+    in.seekg(0);
+    in.read(memory_.data(), static_cast<std::streamsize>(memory_.size()));
+    directory();
+    Slice text = record("manifest.json");
+    manifest = Json::parse(std::string(text.data, text.size));
+    if (manifest["format"].text != "funtorch-artifact") fail("it is no artifact");
+    if (manifest["version"].number > 1)
+      fail("its format is newer than this program; written by " + manifest["writer"].text);
+    weights();
+  }
+
+  bool has(const std::string& name) const { return entries_.count(name) != 0; }
+
+  Slice record(const std::string& name) const {
+    auto found = entries_.find(name);
+    if (found == entries_.end()) fail("it lacks " + name);
+    const Entry& e = found->second;
+    if (crc32(e.slice.data, e.slice.size) != e.crc) fail(name + " is damaged");
+    return e.slice;
+  }
+
+  Json manifest;
+  std::map<std::string, Weight> arrays;
+
+ private:
+  struct Entry {
+    Slice slice;
+    uint32_t crc;
+  };
+
+  [[noreturn]] void fail(const std::string& words) const {
+    throw std::runtime_error(path_ + ": " + words);
+  }
+
+  template <class T>
+  T at(size_t where) const {
+    if (where + sizeof(T) > memory_.size()) fail("it is cut short");
+    T made;
+    std::memcpy(&made, memory_.data() + where, sizeof(T));
+    return made;
+  }
+
+  void directory() {
+    if (memory_.size() < 22) fail("it is no artifact");
+    size_t end = memory_.size() - 22;
+    while (at<uint32_t>(end) != 0x06054b50u)
+      if (end-- == 0) fail("it is no artifact, or it is cut short");
+    size_t count = at<uint16_t>(end + 10), where = at<uint32_t>(end + 16);
+    if (where == 0xFFFFFFFFu) fail("files beyond 4 GB are not read here");
+    for (size_t i = 0; i < count; i++) {
+      if (at<uint32_t>(where) != 0x02014b50u) fail("its directory is damaged");
+      if (at<uint16_t>(where + 10) != 0) fail("it is compressed; artifacts are stored");
+      size_t size = at<uint32_t>(where + 24), name = at<uint16_t>(where + 28);
+      size_t local = at<uint32_t>(where + 42);
+      size_t start = local + 30 + at<uint16_t>(local + 26) + at<uint16_t>(local + 28);
+      if (start + size > memory_.size()) fail("it is cut short");
+      Slice slice{memory_.data() + start, size};
+      entries_[std::string(memory_.data() + where + 46, name)] = {slice, at<uint32_t>(where + 16)};
+      where += 46 + name + at<uint16_t>(where + 30) + at<uint16_t>(where + 32);
+    }
+  }
+
+  void weights() {
+    Slice all = record("weights.safetensors");
+    uint64_t header = 0;
+    if (all.size < 8) fail("the weights are cut short");
+    std::memcpy(&header, all.data, 8);
+    if (header > all.size - 8) fail("the weights are cut short");
+    Json names = Json::parse(std::string(all.data + 8, header));
+    for (const auto& field : names.fields) {
+      if (field.first == "__metadata__") continue;
+      Weight made;
+      made.dtype = field.second["dtype"].text;
+      for (const Json& n : field.second["shape"].items)
+        made.shape.push_back(static_cast<int64_t>(n.number));
+      auto first = static_cast<size_t>(field.second["data_offsets"].items.at(0).number);
+      auto last = static_cast<size_t>(field.second["data_offsets"].items.at(1).number);
+      if (first > last || last > all.size - 8 - header) fail("the weights are damaged");
+      made.bytes = {all.data + 8 + header + first, last - first};
+      arrays[field.first] = made;
+    }
+  }
+
+  std::string path_;
+  std::vector<char> memory_;
+  std::map<std::string, Entry> entries_;
+};
+
+}  // namespace ft

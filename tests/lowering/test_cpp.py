@@ -1,0 +1,111 @@
+"""The C++ loader: an exported training step and forward pass run as in Python.
+
+Needs g++ and a PJRT plugin with its header: pip install xla-cpu-pjrt, or FUNTORCH_PJRT=FOLDER.
+"""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import funtorch as torch
+from funtorch.export import export_step
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def plugin_folder():
+    if "FUNTORCH_PJRT" in os.environ:
+        return Path(os.environ["FUNTORCH_PJRT"])
+    try:
+        found = importlib.util.find_spec("xla_plugins.xla_cpu_pjrt")
+    except ModuleNotFoundError:
+        return None
+    return None if found is None else Path(found.submodule_search_locations[0])
+
+
+FOLDER = plugin_folder()
+pytestmark = pytest.mark.skipif(
+    FOLDER is None or shutil.which("g++") is None, reason="needs g++ and xla-cpu-pjrt"
+)
+
+FORWARD = """
+#include <cstdio>
+#include "funtorch.hpp"
+int main(int, char** argv) try {
+  auto model = ft::load(argv[1], argv[2]);
+  std::vector<float> x(2 * 3 * 8 * 8);
+  for (size_t i = 0; i < x.size(); i++) x[i] = 0.01f * static_cast<float>(i % 97);
+  auto shape = argv[3][0] == 'w' ? std::vector<int64_t>{2, 3, 64} : std::vector<int64_t>{2, 3, 8, 8};
+  auto y = model["forward"](ft::Tensor::of<float>(shape, x))[0];
+  for (size_t i = 0; i < y.size(); i++) std::printf("%.7f\\n", y.data<float>()[i]);
+  return 0;
+} catch (const std::exception& error) { return std::fprintf(stderr, "%s\\n", error.what()), 1; }
+"""
+
+
+def built(source, target):
+    flags = ["-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror"]
+    include = ["-I", ROOT / "lowering" / "cpp", "-I", FOLDER / "include"]
+    subprocess.run(["g++", *flags, *include, source, "-o", target, "-ldl"], check=True)
+    return target
+
+
+def run(program, *arguments):
+    plugin = FOLDER / "xla_cpu_pjrt.so"
+    given = [program, arguments[0], plugin, *arguments[1:]]
+    return subprocess.run([str(x) for x in given], capture_output=True, text=True)
+
+
+def test_a_hundred_training_steps(tmp_path):
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+
+    def step(x, t):
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(model(x), t)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    x = torch.from_numpy((0.1 * np.arange(24, dtype="float32") - 1).reshape(6, 4))
+    t = torch.arange(6) % 3
+    step(x, t)
+    path = tmp_path / "train.ftpkg"
+    export_step(step, (x, t), model=model, optimizer=optimizer).save(path)
+    found = run(built(ROOT / "examples" / "cpp" / "train.cpp", tmp_path / "train"), path, 100)
+    assert found.returncode == 0, found.stderr
+    want = [step(x, t).item() for _ in range(100)]
+    np.testing.assert_allclose([float(w) for w in found.stdout.split()], want, rtol=1e-4)
+
+
+def test_forward_and_errors(tmp_path):
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.ReLU(), torch.nn.Flatten()
+    ).eval()
+    x = torch.from_numpy((0.01 * (np.arange(384) % 97)).astype("float32").reshape(2, 3, 8, 8))
+    path = tmp_path / "net.ftpkg"
+    torch.export.save(torch.export.export(net, (x,)), path)
+    source = tmp_path / "forward.cpp"
+    source.write_text(FORWARD)
+    program = built(source, tmp_path / "forward")
+    found = run(program, path, "right")
+    got = [float(w) for w in found.stdout.split()]
+    np.testing.assert_allclose(got, net(x).detach().numpy().ravel(), atol=1e-4)
+    assert (
+        "float32[2, 3, 64], the program was made for float32[2, 3, 8, 8]"
+        in run(program, path, "w").stderr
+    )
+    data = bytearray(path.read_bytes())
+    data[data.index(b"ML\xefR\rStableHLO_v1.13") + 60] ^= 1
+    path.write_bytes(data)
+    assert "damaged" in run(program, path, "right").stderr
+    batch = {0: torch.export.Dim("batch")}
+    torch.export.save(torch.export.export(net, (x,), dynamic_shapes=(batch,)), path)
+    assert "open dimension batch" in run(program, path, "right").stderr
