@@ -68,8 +68,10 @@ _bind(
 )
 
 from funtorch import (
+    amp,
     backends,
     compiler,
+    cpu,
     cuda,
     distributions,
     func,
@@ -82,6 +84,21 @@ from funtorch import (
     version,
 )
 from funtorch import toplevel as _toplevel
+from funtorch.amp.autocast_mode import (
+    autocast,
+    autocast_decrement_nesting,
+    autocast_increment_nesting,
+    clear_autocast_cache,
+    get_autocast_cpu_dtype,
+    get_autocast_dtype,
+    get_autocast_gpu_dtype,
+    is_autocast_cache_enabled,
+    is_autocast_cpu_enabled,
+    is_autocast_enabled,
+    set_autocast_cache_enabled,
+    set_autocast_dtype,
+    set_autocast_enabled,
+)
 from funtorch.bridge import from_jax, to_jax
 from funtorch.compiler import compile
 from funtorch.lowering import OutOfMemoryError

@@ -10,6 +10,7 @@ import heapq
 from collections.abc import Sequence
 from typing import Any
 
+from funtorch import dtypes
 from funtorch.anomaly import check_gradients, forward_origin
 from funtorch.dispatch import OpInfo, read, record_taped
 from funtorch.grad_mode import mode
@@ -223,7 +224,7 @@ def _fitting(grad: Tensor | None, aval: Any) -> Tensor:
 
 def _cast(grad: Tensor, dtype: Any) -> Tensor:
     from_real = grad.real if grad.is_complex() and dtype.kind != "c" else grad
-    return _cast_op[0](from_real, dtype)
+    return _cast_op[0](from_real, dtypes.of(dtype))
 
 
 _cast_op: list[Any] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from funtorch import lowering
+from funtorch.cuda import amp
 from funtorch.cuda.streams import (
     Event,
     Stream,
@@ -18,7 +19,15 @@ from funtorch.lowering import OutOfMemoryError
 from funtorch.random import manual_seed as _manual_seed
 from funtorch.toplevel import tensor_types
 
-__all__ = ["Event", "OutOfMemoryError", "Stream", "current_stream", "default_stream", "stream"]
+__all__ = [
+    "Event",
+    "OutOfMemoryError",
+    "Stream",
+    "amp",
+    "current_stream",
+    "default_stream",
+    "stream",
+]
 
 globals().update(tensor_types("cuda"))
 

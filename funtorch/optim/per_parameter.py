@@ -70,6 +70,13 @@ class PerParameter(Optimizer):
         """The state of a parameter before its first step."""
         raise NotImplementedError
 
+    def prepare_state(self) -> None:
+        """Make the state of parameters that have a gradient but no state yet."""
+        for group in self.param_groups:
+            for param in self._with_gradients(group)[0]:
+                if not self.state[param]:
+                    self.state[param].update(self._initial(param, group))
+
     def _numbers(self, group: dict[str, Any]) -> dict[str, Any]:
         """The keyword arguments of the rule."""
         raise NotImplementedError

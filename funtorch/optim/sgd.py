@@ -71,6 +71,9 @@ class SGD(PerParameter):
             },
         )
 
+    def prepare_state(self) -> None:
+        """Nothing: the first momentum is the first gradient, not a step from zero."""
+
     def _update(self, group: dict[str, Any]) -> None:
         params, grads = self._with_gradients(group)
         if not params:
