@@ -107,7 +107,7 @@ def _lower_vjp(inputs: Sequence[Any], scalars: Sequence[Any], statics: Any) -> t
 
 def lowers_vjp(inst: Instance) -> int | None:
     """Where the static arguments of a gradient op name the instance it is derived from."""
-    places = {_lower_vjp: 0, _lower_with_residuals: 0, _lower_residual_vjp: 1}
+    places: dict[Any, int] = {_lower_vjp: 0, _lower_with_residuals: 0, _lower_residual_vjp: 1}
     return places.get(inst.op.lower)
 
 

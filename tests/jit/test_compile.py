@@ -4,7 +4,7 @@ import copy
 
 import numpy as np
 import pytest
-from funtorch.lowering import stats
+from funtorch.lowering import settings, stats
 
 import funtorch
 
@@ -37,7 +37,8 @@ def test_call_is_one_program_and_right():
     with funtorch.no_grad():
         before = stats.compilations
         got = compiled(funtorch.tensor(x)).numpy()
-        assert stats.compilations - before == 1
+        if settings.mode != "eager":
+            assert stats.compilations - before == 1
         np.testing.assert_allclose(got, plain(funtorch.tensor(x)).numpy(), rtol=1e-6)
     with torch.no_grad():
         np.testing.assert_allclose(got, model(torch)(torch.tensor(x)).numpy(), atol=1e-6)
