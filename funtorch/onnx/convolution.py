@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from funtorch.onnx.rules import Array, kernel, rule
+from funtorch.ops._declare import TABLE
 from funtorch.tensor import Tensor
 
 
@@ -30,6 +31,14 @@ def pads_for(
     return tuple(widths)
 
 
+_CONV = {1: "conv1d", 2: "conv2d", 3: "conv3d"}
+
+
+def _even(widths: tuple[tuple[int, int], ...]) -> bool:
+    """Is the border the same on both sides, and not negative?"""
+    return all(before == after >= 0 for before, after in widths)
+
+
 @rule("Conv")
 def conv(
     x: Tensor,
@@ -47,6 +56,9 @@ def conv(
     n = x.ndim - 2
     strides, dilations = strides or (1,) * n, dilations or (1,) * n
     widths = pads_for(auto_pad, x.shape[2:], tuple(w.shape[2:]), strides, dilations, pads)
+    if n in _CONV and _even(widths):
+        padding = tuple(a for a, _ in widths)
+        return TABLE[_CONV[n]].facade(x, w, b, tuple(strides), padding, tuple(dilations), group)
     return _conv(x, w, b, strides=strides, widths=widths, dilations=dilations, group=group)
 
 

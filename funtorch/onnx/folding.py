@@ -17,7 +17,7 @@ from funtorch.dispatch import read
 from funtorch.func.pure import Traced, aval_without, record_pure, split, trace
 from funtorch.grad_mode import is_grad_enabled
 from funtorch.lowering import Aval, aval_of
-from funtorch.onnx.graph import Plan
+from funtorch.onnx.graph import Plan, plans
 from funtorch.tensor import Tensor
 
 _RANDOM = {
@@ -40,12 +40,7 @@ class Body(NamedTuple):
 
 def draws(plan: Plan) -> bool:
     """Is there randomness in a plan? A folded one would draw the same in every step."""
-    for step in plan.steps:
-        inner = [v for v in step.attributes.values() if isinstance(v, Plan)]
-        inner += [step.body] if step.body else []
-        if step.op in _RANDOM or any(draws(p) for p in inner):
-            return True
-    return False
+    return any(step.op in _RANDOM for part in plans(plan) for step in part.steps)
 
 
 def traced_body(

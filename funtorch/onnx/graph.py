@@ -5,7 +5,7 @@ Ops which ONNX defines as functions, in the model or in its schema, become plans
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -66,6 +66,20 @@ class Plan:
             if name and name not in self.outputs and name not in self.free:
                 self.steps[index].dead.append(name)
 
+    def values(self) -> Iterator[np.ndarray[Any, Any]]:
+        """The arrays among the attributes: what Constant nodes hold."""
+        for step in self.steps:
+            yield from (v for v in step.attributes.values() if isinstance(v, np.ndarray))
+
+
+def plans(plan: Plan) -> Iterator[Plan]:
+    """A plan and all plans within it."""
+    yield plan
+    for step in plan.steps:
+        inner = [v for v in step.attributes.values() if isinstance(v, Plan)]
+        for part in (*inner, *([step.body] if step.body else [])):
+            yield from plans(part)
+
 
 class Reader:
     """Reads one model. Collects what is missing, so that one error can tell it all."""
@@ -116,6 +130,8 @@ class Reader:
         for attribute in node.attribute:
             if attribute.name not in LEGACY:
                 step.attributes[attribute.name] = self.attribute(attribute, opsets)
+        if domain == "" and node.op_type == "Constant":
+            step.attributes = {"value": constant(**step.attributes)}
         local = self.functions.get((node.domain, node.op_type, node.overload))
         if local is not None:
             step.body = self.function(local, node, opsets)
@@ -174,6 +190,18 @@ class Reader:
         if kind in (AttributeProto.INTS, AttributeProto.FLOATS):
             return tuple(value)
         return value
+
+
+def constant(**attributes: Any) -> Any:
+    """The value of a Constant node as an array."""
+    ((name, value),) = attributes.items()
+    if name.startswith("value_float"):
+        return np.array(value, np.float32)
+    if name.startswith("value_int"):
+        return np.array(value, np.int64)
+    if name.startswith("value_string"):
+        return np.array(value, object)
+    return value
 
 
 def opsets_of(imports: Iterable[Any]) -> Opsets:

@@ -13,6 +13,7 @@ from funtorch.onnx.narrow import cast_on_host
 from funtorch.onnx.rules import HOST, ints
 
 Host = np.ndarray[Any, Any]
+_MANY = 4096
 
 
 def host(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -137,8 +138,10 @@ def expand(x: Host, shape: Host, *, opset: int) -> Host:
 
 @host("ConstantOfShape")
 def constant_of_shape(shape: Host, *, opset: int, value: Host | None = None) -> Host:
-    """One value, repeated."""
+    """One value, repeated; what is no shape is made within the program."""
     fill = np.zeros(1, np.float32) if value is None else value
+    if fill.dtype.kind == "f" or np.prod(ints(shape)) > _MANY:
+        return NotImplemented
     return np.full(ints(shape), fill.reshape(-1)[0], fill.dtype)
 
 

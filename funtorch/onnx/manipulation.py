@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from funtorch import dtypes
 from funtorch.onnx.rules import Array, ints, kernel, rule
 from funtorch.ops._declare import TABLE
 from funtorch.tensor import Tensor
@@ -26,15 +27,8 @@ def size(x: Any) -> Any:
 
 
 @rule("Constant", raw=True)
-def constant(**attributes: Any) -> Any:
+def constant(*, value: Any) -> Any:
     """A value that stands in the model."""
-    ((name, value),) = attributes.items()
-    if name.startswith("value_float"):
-        return np.array(value, np.float32)
-    if name.startswith("value_int"):
-        return np.array(value, np.int64)
-    if name.startswith("value_string"):
-        return np.array(value, object)
     return value
 
 
@@ -42,7 +36,11 @@ def constant(**attributes: Any) -> Any:
 def constant_of_shape(shape: Any, *, ctx: Any, value: Any = None) -> Any:
     """One value, repeated."""
     fill = np.zeros(1, np.float32) if value is None else value
-    return ctx.tensor(np.full(ints(shape), fill.reshape(-1)[0], fill.dtype))
+    if fill.dtype.kind not in "fiub":
+        return ctx.tensor(np.full(ints(shape), fill.reshape(-1)[0], fill.dtype))
+    value = fill.reshape(-1)[0].item()
+    dtype = dtypes.of(fill.dtype)
+    return TABLE["full"].facade(ints(shape), value, dtype=dtype, device=ctx.device)
 
 
 @rule("Reshape", until=4)

@@ -17,7 +17,7 @@ import onnx
 from funtorch import dtypes, nn
 from funtorch.dispatch import to_host
 from funtorch.onnx.folding import NeedsHost
-from funtorch.onnx.graph import Plan, Reader, Step
+from funtorch.onnx.graph import Plan, Reader, Step, plans
 from funtorch.onnx.rules import HOST
 from funtorch.tensor import Tensor, from_host
 
@@ -52,7 +52,8 @@ class OnnxModule(nn.Module):
         self.output_names = list(plan.outputs)
         self._defaults = [n for n in plan.inputs if n in plan.constants]
         self._places: dict[str, tuple[nn.Module, str]] = {}
-        self._constants: dict[int, tuple[Any, Tensor]] = {}
+        self._constants: dict[Any, tuple[Any, Tensor]] = {}
+        self._lasting = {id(a) for p in plans(plan) for a in (*p.constants.values(), *p.values())}
         shapes = _host_names(plan)
         for name, array in plan.constants.items():
             self._adopt(name, array, trainable=name not in shapes)
@@ -90,6 +91,11 @@ class OnnxModule(nn.Module):
         outputs = self.run(inputs, named)
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
+    def _device(self, values: list[Any]) -> Any:
+        """Where constants go: to the weights, or without any to the inputs."""
+        found = [v.device for v in reversed(values) if isinstance(v, Tensor)]
+        return found[0] if found else None
+
     def run(self, inputs: Any, named: dict[str, Any]) -> list[Any]:
         """The graph's outputs, as a list."""
         names = [*self.input_names, *self._defaults]
@@ -100,7 +106,7 @@ class OnnxModule(nn.Module):
         lacking = [n for n in self.input_names if n not in given]
         if unknown or lacking:
             raise TypeError(f"inputs missing: {lacking}; not inputs of the model: {unknown}")
-        run = Run(self)
+        run = Run(self, self._device([*given.values(), *self.parameters(), *self.buffers()]))
         env = run.constants(self._plan)
         env.update({n: run.taken(v) for n, v in given.items()})
         return run.plan(self._plan, env)
@@ -109,10 +115,11 @@ class OnnxModule(nn.Module):
 class Run:
     """One forward pass, and the `ctx` of the rules: what is known on the host, and subgraphs."""
 
-    def __init__(self, module: OnnxModule) -> None:
+    def __init__(self, module: OnnxModule, device: Any) -> None:
         self.module = module
         self.known: dict[int, tuple[Tensor, np.ndarray[Any, Any]]] = {}
-        self.fresh: dict[int, tuple[Any, Tensor]] = {}
+        self.fresh: dict[Any, tuple[Any, Tensor]] = {}
+        self.device = device
         self.env: dict[str, Any] = {}
         self.step: Step | None = None
         self.now: Plan | None = None
@@ -129,7 +136,7 @@ class Run:
         array = np.asarray(value)
         if not _fits(array):
             return array
-        tensor = from_host(np.array(array))
+        tensor = from_host(np.array(array), device=self.device)
         self.known[id(tensor)] = (tensor, array)
         return tensor
 
@@ -143,7 +150,7 @@ class Run:
                 continue
             tensor = getattr(*place)
             if array.dtype.kind in "iub" and array.size <= SMALL:
-                self.fresh[id(array)] = (array, tensor)
+                self.fresh[id(array), self.device] = (array, tensor)
                 env[name] = array
             else:
                 env[name] = tensor
@@ -153,23 +160,21 @@ class Run:
         """The value as a tensor, on the device of the model."""
         if not isinstance(value, np.ndarray | np.generic):
             return value
-        array = np.asarray(value)
+        key = (id(value), self.device)
         for memo in (self.fresh, self.module._constants):
-            if id(value) in memo:
-                return memo[id(value)][1]
+            if key in memo and memo[key][0] is value:
+                return memo[key][1]
+        array = np.asarray(value)
         wide = _WIDER.get(array.dtype.name)
         if wide is not None:
             array = array.astype(wide)
         if array.dtype == object:
             raise TypeError(f"{self._where()}: strings have no rule on the device")
-        made = from_host(np.array(array))
-        memo = self.module._constants if self._is_constant(value) else self.fresh
-        memo[id(value)] = (value, made)
+        made = from_host(np.array(array), device=self.device)
+        lasting = id(value) in self.module._lasting and not self.folded
+        memo = self.module._constants if lasting else self.fresh
+        memo[key] = (value, made)
         return made
-
-    def _is_constant(self, value: Any) -> bool:
-        attributes = self.step.attributes if self.step else {}
-        return any(value is a for a in attributes.values())
 
     def host(self, value: Any) -> Any:
         """The value as a NumPy array; waits for it if it has to be computed."""
@@ -251,10 +256,12 @@ class Run:
         self.step = step
         rule = step.rule
         assert rule is not None
-        if step.host_rule and inputs and all(isinstance(v, np.ndarray) for v in inputs):
+        if step.host_rule and inputs and all(_is_small(v) for v in inputs):
             on_host = HOST.get(step.op)
             if on_host is not None:
-                return on_host(*inputs, opset=step.opset, **step.attributes)
+                made = on_host(*inputs, opset=step.opset, **step.attributes)
+                if made is not NotImplemented:
+                    return made
         if not rule.raw:
             inputs = [
                 self.host(v) if i in rule.host else self.tensor(v) for i, v in enumerate(inputs)
@@ -304,6 +311,11 @@ class Run:
 
     def _where(self) -> str:
         return f"{self.step.op} ({self.step.label})" if self.step else "the model"
+
+
+def _is_small(value: Any) -> bool:
+    """Known on the host, and either a shape or the like, or of a type that only lives there."""
+    return isinstance(value, np.ndarray) and (value.size <= SMALL or not _fits(value))
 
 
 def _fits(array: np.ndarray[Any, Any]) -> bool:

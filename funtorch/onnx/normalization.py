@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from funtorch.dtypes import float32
+from funtorch.nn import functional
 from funtorch.onnx.rules import Array, kernel, rule
 from funtorch.tensor import Tensor
 
@@ -29,6 +31,8 @@ def batch_normalization(
 ) -> Any:
     """Normalises each channel with the running statistics, or with the batch's in training."""
     if not training_mode:
+        if x.ndim > 1 and x.dtype == scale.dtype == mean.dtype and scale.ndim == 1:
+            return functional.batch_norm(x, mean, var, scale, b, eps=epsilon)
         return _batch_norm_of(x, scale, b, mean, var, epsilon=epsilon)
     return _batch_norm_training(x, scale, b, mean, var, epsilon=epsilon, momentum=momentum)
 
@@ -67,8 +71,26 @@ def instance_normalization(x: Array, scale: Array, b: Array, *, epsilon: float =
 
 
 @rule("LayerNormalization")
-@kernel
 def layer_normalization(
+    x: Tensor,
+    scale: Tensor,
+    b: Tensor | None = None,
+    *,
+    ctx: Any,
+    axis: int = -1,
+    epsilon: float = 1e-5,
+    stash_type: int = 1,
+) -> Any:
+    """Normalises over all dimensions from axis on; also the mean and 1 / deviation if wanted."""
+    shape = tuple(x.shape[axis % x.ndim :])
+    plain = x.dtype == scale.dtype == float32 and tuple(scale.shape) == shape
+    if plain and not any(ctx.outputs[1:]) and (b is None or tuple(b.shape) == shape):
+        return functional.layer_norm(x, shape, scale, b, epsilon)
+    return _layer_norm_of(x, scale, b, axis=axis, epsilon=epsilon, stash_type=stash_type)
+
+
+@kernel
+def _layer_norm_of(
     x: Array,
     scale: Array,
     b: Array | None = None,
@@ -77,7 +99,6 @@ def layer_normalization(
     epsilon: float = 1e-5,
     stash_type: int = 1,
 ) -> tuple[Array, Array, Array]:
-    """Normalises over all dimensions from axis on; also the mean and 1 / deviation."""
     axes = tuple(range(axis % x.ndim, x.ndim))
     wide = x.astype(jnp.float32) if stash_type == 1 else x
     mean = jnp.mean(wide, axes, keepdims=True)

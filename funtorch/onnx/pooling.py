@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from funtorch.nn import functional
 from funtorch.onnx.convolution import pads_for
 from funtorch.onnx.rules import Array, ints, kernel, rule
 from funtorch.tensor import Tensor
@@ -147,6 +148,9 @@ def _power_mean(
     return (_reduce(jnp.abs(x) ** p, 0, lax.add, w) ** (1 / p)).astype(x.dtype)
 
 
+_MAX_POOL = {1: functional.max_pool1d, 2: functional.max_pool2d, 3: functional.max_pool3d}
+
+
 @rule("MaxPool")
 def max_pool(
     x: Tensor,
@@ -164,6 +168,11 @@ def max_pool(
     w = _windows(x, auto_pad, ceil_mode, kernel_shape, strides, dilations, pads)
     if len(ctx.outputs) > 1:
         return _max_and_index(x, **w, columns=bool(storage_order))
+    n, half = len(kernel_shape), [k // 2 for k in kernel_shape]
+    even = all(a == b <= h for (a, b), h in zip(w["widths"], half, strict=True))
+    if even and not ceil_mode and n in _MAX_POOL and x.is_floating_point():
+        padding = tuple(a for a, _ in w["widths"])
+        return _MAX_POOL[n](x, w["size"], w["strides"], padding, w["dilations"])
     return _max(x, **w)
 
 
