@@ -46,13 +46,13 @@ def exported(function: Function, structs: Structs, platforms: Sequence[str]) -> 
         return jax.export.export(jitted, platforms=platforms)(*structs)
 
 
-def to_bytes(made: Any) -> tuple[bytes, int]:
+def to_bytes(made: Any, gradient: bool = True) -> tuple[bytes, int]:
     """(bytes, how often it can be differentiated: 1, or 0 where it has no gradient)."""
     with x64(), _without_paths():
-        try:
-            return bytes(made.serialize(vjp_order=1)), 1
-        except (TypeError, ValueError, NotImplementedError):
-            return bytes(made.serialize(vjp_order=0)), 0
+        if gradient:
+            with contextlib.suppress(TypeError, ValueError, NotImplementedError):
+                return bytes(made.serialize(vjp_order=1)), 1
+        return bytes(made.serialize(vjp_order=0)), 0
 
 
 def from_bytes(data: bytes) -> Any:

@@ -37,9 +37,9 @@ class Built(NamedTuple):
     function: Callable[..., list[Any]]
     structs: list[jax.ShapeDtypeStruct]
 
-    def stored(self) -> Stored:
-        """As bytes."""
-        data, self.signature.vjp_order = aot.to_bytes(self.exported)
+    def stored(self, gradient: bool = True) -> Stored:
+        """As bytes, with its gradient unless nobody will want it."""
+        data, self.signature.vjp_order = aot.to_bytes(self.exported, gradient)
         plain = None if self.signature.dims else aot.vhlo(self.function, self.structs)
         return Stored(self.signature, data, plain)
 

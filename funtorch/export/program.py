@@ -171,7 +171,7 @@ def assembled(
     listed = {**entries, **{n: {"role": "constant"} for n in constants}}
     return Artifact(
         kind,
-        {name: b.stored() for name, b in built.items()},
+        {name: b.stored(kind != "training_step") for name, b in built.items()},
         arrays,
         listed,
         dict(about or {}),

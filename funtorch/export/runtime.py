@@ -16,6 +16,7 @@ from funtorch.export.artifact import ArtifactError, Leaf, Signature, Stored
 from funtorch.export.build import Built
 from funtorch.export.structure import described, differs, rebuilt
 from funtorch.func.pure import record_pure
+from funtorch.func.stateful import window_key
 from funtorch.grad_mode import mode, no_grad
 from funtorch.lowering import aot
 from funtorch.lowering.x64 import x64
@@ -276,7 +277,7 @@ def constants_of(built: Built, prefix: str = "") -> dict[str, Tensor]:
 def entries_of(module: Module) -> dict[str, Any]:
     """What a manifest says of each parameter and buffer."""
     parameters = dict(module.named_parameters(remove_duplicate=False))
-    owners: dict[int, str] = {}
+    owners: dict[Any, str] = {}
     entries: dict[str, Any] = {}
     loose = {
         f"{path}.{name}" if path else name
@@ -289,7 +290,7 @@ def entries_of(module: Module) -> dict[str, Any]:
             entry: dict[str, Any] = {"role": "param", "requires_grad": tensor.requires_grad}
         else:
             entry = {"role": "buffer", "persistent": name not in loose}
-        first = owners.setdefault(id(tensor._storage), name)
+        first = owners.setdefault(window_key(tensor), name)
         if first != name:
             entry["alias_of"] = first
         entries[name] = entry

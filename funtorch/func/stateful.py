@@ -23,9 +23,12 @@ from funtorch.lowering.program import Program, prune
 from funtorch.lowering.program import run as run_program
 from funtorch.lowering.x64 import x64
 from funtorch.random_mode import randomness_within
-from funtorch.tensor import Tensor, wrap
+from funtorch.tensor import Storage, Tensor, wrap
 
-_FIELDS = ("_value", "_seen", "_node", "_out", "_requires", "_grad", "_accumulator", "_hooks")
+_FIELDS = (
+    *("_value", "_seen", "_node", "_out", "_requires", "_grad", "_accumulator", "_hooks"),
+    *("_storage", "_chain", "_base_tensor"),
+)
 # Versions of borrowed storages: far from those that counting reaches, and never the same twice, so
 # that a window which saw a placeholder can tell afterwards that it is out of date.
 _versions = itertools.count(1 << 40, 1 << 20)
@@ -89,6 +92,13 @@ class _Borrowed:
 
     def __init__(self, tensors: Sequence[Tensor]) -> None:
         self.fields = [(t, [getattr(t, f) for f in _FIELDS]) for t in tensors]
+        # A view is state by what it shows: it gets a storage of that size for the time being.
+        own: dict[Any, Storage] = {}
+        for tensor in tensors:
+            if tensor._chain:
+                storage = Storage(read(tensor), tensor._stride)
+                tensor._storage = own.setdefault(window_key(tensor), storage)
+                tensor._chain, tensor._base_tensor = (), None
         self.storages = {id(t._storage): t._storage for t in tensors}
         self.before = {k: (s.value, s.version, s.host) for k, s in self.storages.items()}
 
@@ -103,13 +113,19 @@ class _Borrowed:
                 setattr(tensor, name, value)
 
 
+def window_key(tensor: Tensor) -> Any:
+    """Equal for tensors that look at the same elements in the same way."""
+    chain = [(step.op.name, step.args) for step in tensor._chain]
+    return id(tensor._storage), tuple(chain)
+
+
 def plain_state(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """(one tensor per storage, alias -> name of the tensor that shares its storage)."""
-    first: dict[int, str] = {}
+    """(one tensor per window, alias -> name of the tensor that is the same)."""
+    first: dict[Any, str] = {}
     kept: dict[str, Tensor] = {}
     aliases: dict[str, str] = {}
     for name, tensor in state.items():
-        other = first.setdefault(id(tensor._storage), name)
+        other = first.setdefault(window_key(tensor), name)
         if other != name:
             aliases[name] = other
         else:
@@ -136,7 +152,7 @@ def purify(
     given = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
     found = [read(t).aval for t in given] if avals is None else list(avals)
     tensors = list(kept.values())
-    own = [t._storage.value.aval for t in tensors]
+    own = [read(t).aval for t in tensors]
     place = (found or own or [aval_of((), np.dtype("f4"), place_of(None))])[0].place
     key_aval = aval_of((2,), np.dtype(np.uint32), place)
     with capture(place) as recorder, borrowed(list(state.values())) as loan:
@@ -154,14 +170,11 @@ def purify(
                 result = function(*own_args, **own_kwargs)
             out_leaves, out_tree = tree.tree_flatten(result, is_leaf=is_leaf)
             outs = [read(leaf) for leaf in out_leaves if isinstance(leaf, Tensor)]
-            ended = [t._storage.value for t in tensors]
-            changed = tuple(i for i, v in enumerate(began) if ended[i] is not v)
-            after = [read(t) for t in inputs]
-            written = tuple(
-                i for i, v in enumerate(after) if v is not recorder.placeholders[len(own) + 1 + i]
-            )
+            ended, after = [t._storage.value for t in tensors], [read(t) for t in inputs]
         finally:
-            check_written(recorder, [*loan.storages.values(), *_storages(inputs)])
+            check_written(recorder, [*loan.storages.values(), *(t._storage for t in inputs)])
+        changed = _differing(ended, began)
+        written = _differing(after, recorder.placeholders[len(own) + 1 :])
         wanted = [*outs, *(ended[i] for i in changed), *(after[i] for i in written)]
         captured = recorder.finish(wanted)
     draws = any(captured.program.leaves[len(own)] in s.inputs for s in captured.program.steps)
@@ -170,8 +183,9 @@ def purify(
     return Pure(captured, tuple(kept), aliases, *sizes, changed, written, draws, out_tree, spec)
 
 
-def _storages(tensors: Sequence[Tensor]) -> list[Any]:
-    return [t._storage for t in tensors]
+def _differing(now: Sequence[Value], then: Sequence[Value]) -> tuple[int, ...]:
+    pairs = enumerate(zip(now, then, strict=True))
+    return tuple(i for i, (a, b) in pairs if a is not b)
 
 
 @contextlib.contextmanager

@@ -62,6 +62,39 @@ class Views(nn.Module):
         return torch.cat([again, again.new_zeros(2, 6)], 0) + torch.arange(6)
 
 
+class Causal(nn.Module):
+    """Its buffer is a view, and the square of its mask follows the length."""
+
+    def __init__(self):
+        super().__init__()
+        mask = torch.tril(torch.ones(16, 16)).view(1, 1, 16, 16)
+        self.register_buffer("mask", mask, persistent=False)
+        self.qkv = nn.Linear(8, 24)
+
+    def forward(self, x):
+        batch, time, _ = x.size()
+        q, k, v = self.qkv(x).split(8, dim=2)
+        q, k, v = (t.view(batch, time, 2, 4).transpose(1, 2) for t in (q, k, v))
+        scores = (q @ k.transpose(-2, -1)) * k.size(-1) ** -0.5
+        scores = scores.masked_fill(self.mask[:, :, :time, :time] == 0, float("-inf"))
+        mixed = (scores.softmax(-1) @ v).transpose(1, 2).contiguous().view(batch, time, 8)
+        return mixed + torch.arange(time, device=x.device).view(1, time, 1)
+
+
+def test_attention_of_any_length():
+    model = Causal()
+    sizes = {0: Dim("batch", min=1), 1: Dim("time", min=2, max=16)}
+    program = torch.export.export(model, (torch.ones(2, 5, 8),), dynamic_shapes=(sizes,))
+    file = io.BytesIO()
+    torch.export.save(program, file)
+    again = torch.export.load(io.BytesIO(file.getvalue())).module()
+    assert "mask" not in again.state_dict() and again.mask.shape == (1, 1, 16, 16)
+    x = floats(11, 8)(3)
+    np.testing.assert_allclose(again(x).detach(), model(x).detach(), atol=1e-6)
+    with pytest.raises(RuntimeError, match="2 <= time <= 16"):
+        again(floats(17, 8)(3))
+
+
 def leaves(result):
     if isinstance(result, torch.Tensor):
         return [result.detach().numpy()]
