@@ -7,9 +7,11 @@ y = funtorch.from_jax(jnp.sinc)(tensor)
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -63,7 +65,7 @@ class PureModule:
         kept, self.aliases = plain_state(module_state(module))
         parameters = dict(module.named_parameters(remove_duplicate=False))
         self.names = tuple(kept)
-        self.buffers = {n: as_jax(t.detach()) for n, t in kept.items() if n not in parameters}
+        self.buffers = {n: _own(as_jax(t.detach())) for n, t in kept.items() if n not in parameters}
         self._memo: dict[Any, Pure] = {}
 
     def __call__(
@@ -88,7 +90,10 @@ class PureModule:
                 f"{type(self.module).__name__} draws random numbers: pass rng=, a JAX key or "
                 "uint32 [2]"
             )
-        outs = pure([state[n] for n in pure.names], _words(rng), arrays, concrete(pure.constants))
+        own = [state[n] for n in pure.names]
+        with _width([*own, *arrays]) as fitted:
+            consts = [fitted(c) for c in concrete(pure.constants)]
+            outs = pure([fitted(x) for x in own], _words(rng), [*map(fitted, arrays)], consts)
         result = pure.rebuild(outs[: pure.n_outputs])
         if not mutable:
             return result
@@ -123,6 +128,33 @@ def to_jax(module: Any) -> tuple[PureModule, dict[str, jax.Array]]:
     """
     kept, _ = plain_state(dict(module.named_parameters(remove_duplicate=False)))
     return PureModule(module), {name: as_jax(p.detach()) for name, p in kept.items()}
+
+
+@contextlib.contextmanager
+def _width(arrays: Sequence[Any]) -> Iterator[Callable[[Any], Any]]:
+    """The width in which a program becomes part of somebody's JAX program.
+
+    Where 64-bit types are off, integers are 32 bits wide there, as they are in all of JAX: a program
+    of both widths could not be lowered. Doubles among the arrays switch them on within.
+    """
+    if jax.config.jax_enable_x64 or any(a.dtype.name in ("float64", "complex128") for a in arrays):
+        with x64():
+            yield lambda array: array
+        return
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Explicitly requested dtype")
+        yield _narrowed
+
+
+def _own(array: Any) -> Any:
+    """A buffer as JAX holds it at its present width."""
+    return array if jax.config.jax_enable_x64 else _narrowed(array)
+
+
+def _narrowed(array: Any) -> Any:
+    narrow = {"int64": np.int32, "uint64": np.uint32, "float64": np.float32}
+    kind = narrow.get(array.dtype.name)
+    return array if kind is None else array.astype(kind)
 
 
 def _is_array(leaf: Any) -> bool:

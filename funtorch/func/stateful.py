@@ -21,7 +21,6 @@ from funtorch.lowering import Aval, Captured, Value, aval_of, capture
 from funtorch.lowering.op import lowering_for
 from funtorch.lowering.program import Program, prune
 from funtorch.lowering.program import run as run_program
-from funtorch.lowering.x64 import x64
 from funtorch.random_mode import randomness_within
 from funtorch.tensor import Storage, Tensor, wrap
 
@@ -69,16 +68,12 @@ class Pure(NamedTuple):
         key: Any,
         inputs: Sequence[Any],
         constants: Sequence[Any],
-        numbers: Mapping[int, Any] | None = None,
     ) -> list[Any]:
-        """Arrays in, arrays out; pure. numbers: other values for some of the program's scalars."""
-        scalars = list(self.captured.scalars)
-        for index, number in (numbers or {}).items():
-            scalars[index] = number
+        """Arrays in, arrays out; pure. In the width of the JAX program around it (see `narrow`)."""
         place = self.captured.program.leaf_avals[len(state)].place
-        with x64(), lowering_for(place):
+        with lowering_for(place):
             leaves = [*state, key, *inputs, *constants]
-            return run_program(prune(self.captured.program), leaves, scalars)
+            return run_program(prune(self.captured.program), leaves, list(self.captured.scalars))
 
     def rebuild(self, outputs: Sequence[Any]) -> Any:
         """The function's return value with these leaves."""

@@ -48,6 +48,25 @@ def test_vmap_and_shared_weights():
     np.testing.assert_allclose(rows, net[:3](torch.tensor(X)).detach().numpy(), atol=1e-6)
 
 
+def test_integers_inside_a_jit_of_32_bits():
+    net = torch.nn.Sequential(
+        torch.nn.Embedding(9, 4), torch.nn.MaxPool1d(2), torch.nn.Flatten(), torch.nn.Linear(6, 2)
+    )
+    pure, params = torch.to_jax(net)
+    tokens = np.arange(6).reshape(2, 3) % 9
+    want = net(torch.from_numpy(tokens)).detach().numpy()
+    np.testing.assert_allclose(jax.jit(pure)(params, tokens), want, atol=1e-6)
+    np.testing.assert_allclose(
+        jax.jit(jax.vmap(lambda t: pure(params, t[None])[0]))(tokens), want, atol=1e-6
+    )
+    grads = jax.jit(jax.grad(lambda p: pure(p, tokens).sum()))(params)
+    net(torch.from_numpy(tokens)).sum().backward()
+    np.testing.assert_allclose(grads["0.weight"], net[0].weight.grad, atol=1e-6)
+    double = torch.nn.Linear(4, 2).double()
+    pure, params = torch.to_jax(double)
+    assert pure(params, X.astype("float64")).dtype == np.float64
+
+
 def test_draws_need_a_key():
     pure, params = torch.to_jax(torch.nn.Dropout(0.5))
     with pytest.raises(RuntimeError, match="rng="):
