@@ -79,6 +79,16 @@ def _conv(
     return out if b is None else out + b.reshape((-1,) + (1,) * (x.ndim - 2))
 
 
+def _cropped(full: Any, wanted: Any, upper: bool) -> tuple[list[tuple[int, int]], list[int]]:
+    """What to take off both ends of the full extents for those wanted, and what they lack."""
+    widths = []
+    for size, target in zip(full, wanted, strict=True):
+        total = max(size - target, 0)
+        less, more = total // 2, total - total // 2
+        widths.append((less, more) if upper else (more, less))
+    return widths, [max(t - s, 0) for s, t in zip(full, wanted, strict=True)]
+
+
 @rule("ConvTranspose")
 def conv_transpose(
     x: Tensor,
@@ -105,17 +115,8 @@ def conv_transpose(
     if output_shape is None and auto_pad in ("SAME_UPPER", "SAME_LOWER"):
         output_shape = [x.shape[2 + i] * strides[i] for i in range(n)]
     if output_shape is not None:
-        widths = []
-        for size, wanted in zip(full, output_shape[-n:], strict=True):
-            total = max(size - wanted, 0)
-            less, more = total // 2, total - total // 2
-            widths.append((less, more) if auto_pad == "SAME_UPPER" else (more, less))
-            if auto_pad == "NOTSET":
-                widths[-1] = (less, more)
-        extra = tuple(
-            e + max(wanted - size, 0)
-            for e, size, wanted in zip(extra, full, output_shape[-n:], strict=True)
-        )
+        widths, grown = _cropped(full, output_shape[-n:], auto_pad == "SAME_UPPER")
+        extra = tuple(a + b for a, b in zip(extra, grown, strict=True))
     else:
         widths = pads_for(auto_pad, x.shape[2:], tuple(w.shape[2:]), strides, dilations, pads)
     return _conv_transpose(x, w, b, strides=strides, widths=tuple(widths), dilations=dilations,

@@ -136,6 +136,15 @@ def _members(values: Any, modes: Host) -> dict[int, set[float]]:
     return sets
 
 
+def _leaf(on: Callable[[int], bool], branches: Any, node: int) -> int:
+    """The leaf that is reached from a node."""
+    while True:
+        ids, leaves = branches[on(node)]
+        node, last = ids[node], leaves[node]
+        if last:
+            return int(node)
+
+
 @rule("TreeEnsemble", domain=DOMAIN, host="x")
 def tree_ensemble(
     x: Any,
@@ -165,28 +174,24 @@ def tree_ensemble(
     members = _members(membership_values, modes)
     missing = nodes_missing_value_tracks_true or (0,) * len(modes)
 
-    def leaf(row: Host, node: int) -> int:
-        while True:
-            value = row[nodes_featureids[node]]
-            if modes[node] == _MEMBER:
-                on = float(value) in members[node]
-            else:
-                on = bool(_MODES[int(modes[node])](value, nodes_splits[node]))
-            on = on or bool(np.isnan(value) and missing[node])
-            node, last = (
-                (nodes_truenodeids[node], nodes_trueleafs[node])
-                if on
-                else (nodes_falsenodeids[node], nodes_falseleafs[node])
-            )
-            if last:
-                return int(node)
+    def on(row: Host, node: int) -> bool:
+        value = row[nodes_featureids[node]]
+        if modes[node] == _MEMBER:
+            held = float(value) in members[node]
+        else:
+            held = bool(_MODES[int(modes[node])](value, nodes_splits[node]))
+        return held or bool(np.isnan(value) and missing[node])
 
+    branches = (
+        (nodes_falsenodeids, nodes_falseleafs),
+        (nodes_truenodeids, nodes_trueleafs),
+    )
     reduce = [np.mean, np.sum, np.min, np.max][aggregate_function]
     out = np.zeros((len(x), n_targets), x.dtype)
     for i, row in enumerate(x):
         found: dict[int, list[float]] = {}
         for root in tree_roots:
-            at = leaf(row, root)
+            at = _leaf(lambda node, row=row: on(row, node), branches, root)
             found.setdefault(leaf_targetids[at], []).append(leaf_weights[at])
         for target, weights in found.items():
             out[i, target] = reduce(weights)

@@ -29,6 +29,9 @@ SMALL = 4096  # elements up to which integers are taken to be shapes
 def load(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> OnnxModule:
     """A trainable module from a model, its file, or the bytes of one.
 
+    It comes in `eval()` mode and then computes what the file says; after `train()`, Dropout nodes
+    that leave the choice open drop. BatchNormalization keeps its statistics unless the node says
+    `training_mode`.
     Raises UnsupportedNodes, which names every node without a rule.
     """
     if isinstance(source, onnx.ModelProto):
@@ -37,7 +40,7 @@ def load(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> OnnxModule
         model = onnx.load_from_string(source)
     else:
         model = onnx.load(source)
-    return OnnxModule(model)
+    return OnnxModule(model).eval()
 
 
 class OnnxModule(nn.Module):

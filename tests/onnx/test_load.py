@@ -119,3 +119,27 @@ def test_wrong_inputs_are_refused():
     with pytest.raises(RuntimeError) as caught:
         module(floats(2, 5))
     assert any("Gemm" in note for note in caught.value.__notes__)
+
+
+def test_dropout_drops_only_after_train():
+    nodes = [helper.make_node("Dropout", ["x"], ["y"])]
+    module = torch.onnx.load(model_of(nodes, {"x": (1000,)}, ["y"], {}))
+    x = np.ones(1000, np.float32)
+    assert (module(x).numpy() == 1).all()
+    dropped = module.train()(x).numpy()
+    assert 350 < (dropped == 0).sum() < 650
+    assert set(np.unique(dropped)) == {0.0, 2.0}
+
+
+def test_what_is_constant_is_read_once():
+    nodes = [
+        helper.make_node("Constant", [], ["c"], value=numpy_helper.from_array(floats(50, 100))),
+        helper.make_node("Mul", ["x", "c"], ["y"]),
+    ]
+    module = torch.onnx.load(model_of(nodes, {"x": (50, 100)}, ["y"], {}))
+    x = torch.tensor(floats(50, 100))
+    module(x)
+    kept = dict(module._constants)
+    assert len(kept) == 1
+    module(x)
+    assert all(module._constants[k][1] is v[1] for k, v in kept.items())
