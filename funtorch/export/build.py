@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -149,6 +149,22 @@ def ranges_of(axes: Axes, avals: Sequence[Aval], paths: Sequence[str]) -> dict[s
                     "at once: use one Dim for each"
                 )
     return {name: (dim, size) for name, (dim, size, _) in found.items()}
+
+
+def guesses(axes: Axes, request: Request) -> Iterator[Axes]:
+    """What to try for dimensions that nobody named (Dim.AUTO): all different, then those of equal
+    size the same, then fixed. Nothing, if all have names."""
+    if not any(dim.auto for own in axes for dim in own.values()):
+        return
+    yield axes
+    shared: dict[int, Dim] = {}
+    tied: Axes = []
+    for own, tensor in zip(axes, describe(request)[1], strict=True):
+        sizes = tensor.shape
+        tied.append({i: shared.setdefault(sizes[i], d) if d.auto else d for i, d in own.items()})
+    yield tied
+    if not any(dim.dynamic for own in axes for dim in own.values()):
+        yield [{i: d for i, d in own.items() if not d.auto} for own in axes]
 
 
 def _resized(avals: Sequence[Aval], axes: Axes, sizes: Mapping[str, Any]) -> list[Aval]:

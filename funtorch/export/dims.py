@@ -28,6 +28,7 @@ class Dim:
         self.min = 0 if min is None else min
         self.max = max
         self.factor, self.offset = 1, 0
+        self.auto, self.dynamic = False, False  # nobody named it; it must not turn out fixed
         self.root = self
 
     def _derived(self, factor: int, offset: int) -> Dim:
@@ -125,7 +126,7 @@ def per_axis(spec: Any, rank: int, where: str) -> dict[int, Dim]:
         if isinstance(dim, _Hint):
             if dim is Dim.STATIC:
                 continue
-            dim = _anonymous()
+            dim = _anonymous(dim is Dim.DYNAMIC)
         if isinstance(dim, Dim):
             found[axis % rank] = dim
         elif dim is not None and not isinstance(dim, int):
@@ -135,7 +136,7 @@ def per_axis(spec: Any, rank: int, where: str) -> dict[int, Dim]:
     return found
 
 
-def _anonymous() -> Dim:
+def _anonymous(dynamic: bool) -> Dim:
     made = Dim(f"s{next(_serial)}")
-    made.auto = True  # type: ignore[attr-defined]
+    made.auto, made.dynamic = True, dynamic
     return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ import numpy as np
 from funtorch.compiler.state import within
 from funtorch.dispatch import to_host
 from funtorch.export.artifact import Artifact, ArtifactError, Signature, read, write
-from funtorch.export.build import Built, Request, axes_of, build
+from funtorch.export.build import Built, Request, axes_of, build, guesses
 from funtorch.export.dims import Range
 from funtorch.export.runtime import (
     Program,
@@ -23,6 +24,7 @@ from funtorch.export.runtime import (
 from funtorch.func.stateful import module_state
 from funtorch.grad_mode import no_grad
 from funtorch.lowering import aot
+from funtorch.lowering.symbolic import ShapeError
 from funtorch.nn.module import Module
 from funtorch.tensor import Tensor
 
@@ -248,8 +250,12 @@ def build_forward(
 
         names = argument_names(mod.forward, args, kwargs)
     request = Request(function or mod, args, kwargs, state, roles, names)
+    axes = axes_of(request, dynamic_shapes)
     with no_grad(), within("exporting"):
-        return build(request, axes_of(request, dynamic_shapes))
+        for settled in guesses(axes, request):
+            with contextlib.suppress(ShapeError):
+                return build(request, settled)
+        return build(request, axes)
 
 
 def save(

@@ -138,6 +138,9 @@ class LoadedModule(RecursiveScriptModule):
                 refused.append(error)
                 continue
             return program.call(present_state(self, self._constants), args, kwargs)
+        if len(refused) > 1:
+            said = "; ".join(str(error) for error in refused)
+            raise RuntimeError(f"no saved program fits these arguments: {said}")
         raise refused[0] if refused else AttributeError(f"there is no method {method!r}")
 
     def __getattr__(self, name: str) -> Any:

@@ -214,6 +214,43 @@ def test_errors_name_input_and_constraint():
         )
 
 
+class Adds(nn.Module):
+    def forward(self, x, y):
+        return x + y
+
+
+def test_related_and_unnamed_dims():
+    rows = Dim("rows", min=1)
+    pair = (torch.ones(4, 3), torch.ones(4, 3))
+    auto = ({0: Dim.AUTO, 1: Dim.AUTO}, {0: Dim.AUTO, 1: Dim.AUTO})
+    program = torch.export.export(Adds(), pair, dynamic_shapes=auto)
+    assert len(program.range_constraints) == 2  # those of equal size became one
+    assert program.module()(torch.ones(2, 5), torch.ones(2, 5)).shape == (2, 5)
+    with pytest.raises(RuntimeError, match="at once"):
+        program.module()(torch.ones(2, 5), torch.ones(2, 4))
+    fixed = torch.export.export(Branchy(), (torch.ones(4, 2),), dynamic_shapes=({0: Dim.AUTO},))
+    assert not fixed.range_constraints
+    with pytest.raises(ShapeError):
+        torch.export.export(Branchy(), (torch.ones(4, 2),), dynamic_shapes=({0: Dim.DYNAMIC},))
+    double = torch.export.export(
+        nn.CosineSimilarity(0),
+        (torch.ones(3), torch.ones(3)),
+        dynamic_shapes=({0: rows}, {0: rows}),
+    )
+    assert double.module()(torch.ones(7), torch.ones(7)).item() == pytest.approx(1)
+    joined = torch.export.export(
+        Joins(), (torch.ones(4), torch.ones(8)), dynamic_shapes=({0: rows}, {0: 2 * rows})
+    )
+    assert joined.module()(torch.ones(3), torch.ones(6)).shape == (9,)
+    with pytest.raises(RuntimeError, match=r"not 2\*rows for any whole rows"):
+        joined.module()(torch.ones(3), torch.ones(7))
+
+
+class Joins(nn.Module):
+    def forward(self, x, y):
+        return torch.cat([x, y])
+
+
 def saved(tmp_path):
     path = tmp_path / "net.pt2"
     torch.export.save(torch.export.export(nn.Linear(4, 3), (torch.ones(2, 4),)), path)
