@@ -6,6 +6,7 @@ from importlib import import_module as _import_module
 
 from funtorch.onnx import (
     activations,
+    classifiers,
     comparison,
     control,
     convolution,
