@@ -446,6 +446,7 @@ def _shared(self: Tensor) -> np.ndarray[Any, Any]:
             base = _in_layout(base, storage.layout)
         storage.host = hostmem.Shared(base)
     storage.version += 1  # every window must look at the host from now on
+    storage.unwritten = (*storage.unwritten, storage.version)
     self._seen = -1
     array = storage.host.array
     if not self._chain:
@@ -654,7 +655,7 @@ def output_nr(self: Tensor) -> int:
 @attribute
 def _version(self: Tensor) -> int:
     """How often the storage was written in place."""
-    return self._storage.version
+    return self._storage.writes_since(0)
 
 
 @method

@@ -26,15 +26,22 @@ class Storage:
 
     layout: strides of the value as PyTorch would lay it out, None for contiguous.
     host: a NumPy array that shares this memory with the world outside, or None (see `hostmem`).
+    version: counted up whenever windows must look again. unwritten: the versions among them that
+    nobody wrote; they came from sharing the memory with the host.
     """
 
-    __slots__ = ("__weakref__", "host", "layout", "value", "version")
+    __slots__ = ("__weakref__", "host", "layout", "unwritten", "value", "version")
 
     def __init__(self, value: Value, layout: tuple[int, ...] | None = None) -> None:
         self.value = value
         self.version = 0
         self.host: Any = None
         self.layout = layout
+        self.unwritten: tuple[int, ...] = ()
+
+    def writes_since(self, version: int) -> int:
+        """How many writes in place there were after a version."""
+        return self.version - version - sum(v > version for v in self.unwritten)
 
 
 class Tensor:

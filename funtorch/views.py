@@ -157,7 +157,7 @@ def refresh(tensor: Tensor) -> Value:
     storage = tensor._storage
     newest = hostmem.snapshot(storage) if storage.host is not None else storage.value
     base = tensor._base_tensor
-    if base is not None and base._storage is storage and not _is_leaf_view(tensor):
+    if base is not None and base._storage is storage and _differs_by_base(tensor, base):
         _regenerate(tensor, base)
     else:
         value = newest
@@ -169,8 +169,10 @@ def refresh(tensor: Tensor) -> Value:
     return tensor._value
 
 
-def _is_leaf_view(tensor: Tensor) -> bool:
-    return tensor._requires and tensor._node is None
+def _differs_by_base(tensor: Tensor, base: Tensor) -> bool:
+    """May the gradient of a view change with its base? Not that of a leaf, nor that of a view of a
+    leaf whose own base takes no part."""
+    return not tensor._requires or (tensor._node is not None and base._requires)
 
 
 def _regenerate(tensor: Tensor, base: Tensor) -> None:

@@ -288,3 +288,17 @@ def test_module_backward_hooks_see_gradients():
         seen.append(record)
     np.testing.assert_allclose(seen[0][0][0], seen[1][0][0], rtol=1e-6)
     assert seen[0][0][1] == seen[1][0][1]
+
+
+def test_looking_at_a_result_with_numpy_is_not_a_write():
+    x = funtorch.ones(3, requires_grad=True)
+    y = x.softmax(0)
+    y.detach().numpy()
+    assert y._version == 0
+    y[0].backward()
+    assert x.grad is not None
+    leaf = funtorch.ones(2, 2).reshape(4).requires_grad_()
+    view = leaf.view(2, 2)
+    view.detach().numpy()
+    view.sum().backward()
+    assert leaf.grad.tolist() == [1.0] * 4

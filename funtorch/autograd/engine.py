@@ -291,7 +291,7 @@ def _gradient_info(node: OpNode) -> OpInfo:
 
 def _check_versions(node: OpNode, wrt: tuple[int, ...], given: tuple[int, ...]) -> None:
     for storage, version, index in node.versions:
-        if storage.version == version:
+        if storage.version == version or not storage.writes_since(version):
             continue
         if index >= 0:
             at = node.saved.index(index)
@@ -302,7 +302,7 @@ def _check_versions(node: OpNode, wrt: tuple[int, ...], given: tuple[int, ...]) 
         raise RuntimeError(
             "one of the variables needed for gradient computation has been modified by an "
             f"inplace operation: [{aval.dtype.name} {list(aval.shape)}], used by {node.name()}, is "
-            f"at version {storage.version}; expected version {version} "
+            f"at version {version + storage.writes_since(version)}; expected version {version} "
             f"instead.{forward_origin(node)} Hint: enable anomaly detection to find the operation "
             "that failed to compute its gradient, with torch.autograd.set_detect_anomaly(True)."
         )

@@ -369,7 +369,7 @@ def as_strided(self: Tensor, size: Any, stride: Any, storage_offset: int | None 
             f"setStorage: sizes {list(from_size)}, strides {list(from_stride)}, storage offset "
             f"{offset} are out of bounds for a storage of {math.prod(size_of(root))} elements"
         )
-    layout = root._storage.layout
+    layout = root._storage.layout if not root._chain else None
     made = make_view(root, rules.as_strided_view, from_size, from_stride, offset, layout)
     made._offset = offset
     return made
@@ -379,7 +379,8 @@ def _whole_storage(self: Tensor) -> Tensor:
     """The tensor that shows all of a storage: the base of a view, or the tensor itself."""
     read(self)
     base = self._base_tensor
-    if not self._chain:
+    whole_size = math.prod(self._storage.value.aval.shape)
+    if not self._chain or (self._stride is None and math.prod(size_of(self)) == whole_size):
         return self
     if base is not None and not base._chain:
         return base
