@@ -55,8 +55,17 @@ def _batch_norm_eval(
 
 
 @op(function=False, differentiable=False)
-def _updated(self: Array, new: Array, momentum: float, factor: float) -> Array:
-    """A running statistic moved towards the batch's. [C], [C] -> [C]"""
+def _updated(self: Array, new: Array, momentum: float, count: int) -> Array:
+    """A running statistic moved towards the batch's. [C], [C] -> [C]
+
+    count: how many elements the variance `new` is of; 0 for a mean. Symbolic under export.
+    """
+    factor: Array | float
+    if isinstance(count, int):
+        factor = count / max(count - 1, 1) if count else 1.0
+    else:
+        n = jnp.asarray(count).astype(new.dtype)
+        factor = n / jnp.maximum(n - 1, 1)
     return (self * (1 - momentum) + new * (momentum * factor)).astype(self.dtype)
 
 
@@ -92,9 +101,8 @@ def batch_norm(
     out, mean, var = _batch_norm_train(input, weight, bias, eps)
     if running_mean is not None and running_var is not None:
         with no_grad():
-            unbiased = count / max(count - 1, 1)
-            running_mean._replace(_updated(running_mean, mean, momentum, 1.0))
-            running_var._replace(_updated(running_var, var, momentum, unbiased))
+            running_mean._replace(_updated(running_mean, mean, momentum, 0))
+            running_var._replace(_updated(running_var, var, momentum, count))
     return out
 
 
@@ -211,9 +219,8 @@ def instance_norm(
     out, mean, var = _instance_norm(input, weight, bias, eps)
     if running_mean is not None and running_var is not None:
         with no_grad():
-            unbiased = space / max(space - 1, 1)
-            running_mean._replace(_updated(running_mean, mean, momentum, 1.0))
-            running_var._replace(_updated(running_var, var, momentum, unbiased))
+            running_mean._replace(_updated(running_mean, mean, momentum, 0))
+            running_var._replace(_updated(running_var, var, momentum, space))
     return out
 
 

@@ -171,6 +171,19 @@ def test_state_is_written_and_gradients_flow():
     assert again.get_buffer("1.num_batches_tracked").item() == 1
 
 
+def test_batch_norm_trains_at_any_batch():
+    model = nn.BatchNorm2d(3)
+    batch = ({0: Dim("batch", min=2)},)
+    run = torch.export.export(model, (torch.ones(4, 3, 2, 2),), dynamic_shapes=batch).module()
+    own = nn.BatchNorm2d(3)
+    run.load_state_dict(own.state_dict())
+    for n in (3, 7):
+        x = floats(3, 2, 2)(n)
+        np.testing.assert_allclose(run(x).detach(), own(x).detach(), atol=1e-6)
+    np.testing.assert_allclose(run.running_var, own.running_var, rtol=1e-6)
+    assert run.num_batches_tracked.item() == 2
+
+
 class Branchy(nn.Module):
     def forward(self, x):
         return x.sum(0) if x.shape[0] > 5 else x.mean(0)
