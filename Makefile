@@ -44,5 +44,16 @@ onnx: dev
 	$(BIN)/pip install --quiet pillow
 	$(BIN)/python -m benchmarks.onnx_suite
 
+# How much of PyTorch's behaviour is reproduced. The tool that measures it lives beside the project;
+# CONFORMANCE names the folder that holds it.
+CONFORMANCE ?= ../shared
+conformance: dev
+	@test -d $(CONFORMANCE)/conformance || { echo "no conformance tool in $(CONFORMANCE)"; exit 2; }
+	mkdir -p build
+	JAX_PLATFORMS=cpu PYTHONPATH=$(CONFORMANCE) $(BIN)/python -m conformance all --aspects every \
+		--samples 4 --json build/conformance.json
+	$(BIN)/python -m benchmarks.conformance_table build/conformance.json > docs/conformance.md.new
+	mv docs/conformance.md.new docs/conformance.md
+
 clean:
 	rm -rf build dist *.egg-info $(VENV)
