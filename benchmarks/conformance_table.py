@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter, defaultdict
+from pathlib import Path
 from typing import Any
 
 JUDGED = ("pass", "fail", "missing", "timeout", "crash")
@@ -74,10 +75,7 @@ def document(reports: list[dict[str, Any]]) -> str:
 
 def main(paths: list[str]) -> None:
     """Print the page for these reports."""
-    reports = []
-    for path in paths:
-        with open(path, encoding="utf-8") as file:
-            reports.append(json.load(file))
+    reports = [json.loads(Path(path).read_text(encoding="utf-8")) for path in paths]
     print(document(reports), end="")
 
 

@@ -412,6 +412,8 @@ def linspace(
 ) -> Tensor:
     """`steps` equidistant numbers from start to end. -> [steps]"""
     start, end = _scalar(start), _scalar(end)
+    if isinstance(steps, float):
+        raise TypeError("linspace(): argument 'steps' must be int, not float")
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
     default = dtypes.get_default_dtype()

@@ -35,8 +35,11 @@ _log_of_sum("logaddexp2", jnp.logaddexp2, "log2(2 ** self + 2 ** other) without 
 @composite("method", "inplace", out="cast")
 def ldexp(self: Tensor, other: Tensor) -> Tensor:
     """self * 2 ** other. self, other: [...] -> [...]"""
-    if not isinstance(other, Tensor):
-        raise TypeError(f"ldexp(): argument 'other' must be Tensor, not {type(other).__name__}")
+    for name, value in (("input", self), ("other", other)):
+        if not isinstance(value, Tensor):
+            raise TypeError(
+                f"ldexp(): argument '{name}' must be Tensor, not {type(value).__name__}"
+            )
     kind = dtypes.promote_types(dtype_of(self), dtype_of(other))
     power = TABLE["exp2"].facade(other.to(dtypes.get_default_dtype()))
     return self * (power.to(kind) if kind.is_floating_point else power)

@@ -377,6 +377,14 @@ def index_add(self: Array, dim: int, index: Array, source: Array, *, alpha: Scal
         raise RuntimeError("index_add_(): Index is supposed to be a vector")
     if self.dtype != source.dtype:
         raise RuntimeError("index_add_(): self and source expected to have the same dtype")
+    rest, given = list(self.shape), list(source.shape)
+    if self.ndim and source.ndim == self.ndim:
+        del rest[d], given[d]
+    if self.ndim and rest != given:
+        raise RuntimeError(
+            "source tensor shape must match self tensor shape, excluding the specified dimension. "
+            f"Got self.shape = {list(self.shape)} source.shape = {list(source.shape)}"
+        )
     if not self.ndim:
         return self + (alpha * source).sum().astype(self.dtype)
     where = (slice(None),) * d + (index.reshape(-1),)
@@ -436,6 +444,8 @@ def masked_fill(self: Array, mask: Array, value: Array | Scalar) -> Array:
             "masked_fill only supports a 0-dimensional value tensor, but got tensor with "
             f"{value.ndim} dimension(s)."
         )
+    if isinstance(value, complex) and not jnp.iscomplexobj(self):
+        raise RuntimeError(f"value cannot be converted to type {self.dtype.name} without overflow")
     return jnp.where(mask, jnp.asarray(value).astype(self.dtype), self)
 
 

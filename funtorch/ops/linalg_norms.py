@@ -95,6 +95,8 @@ def dist(self: Array, other: Array, p: float = 2) -> Array:
 @op("method", "inplace")
 def renorm(self: Array, p: float, dim: int, maxnorm: float) -> Array:
     """Slices along a dimension scaled down to norm at most maxnorm. [...] -> [...]"""
+    if self.ndim < 2:
+        raise RuntimeError(f"renorm: input needs at least 2 dimensions, got {self.ndim} dimensions")
     d = wrap_dim(dim, self.ndim)
     axes = tuple(i for i in range(self.ndim) if i != d)
     norms = vector_norm_of(self, float(p), axes, True)

@@ -56,7 +56,13 @@ def _padding(
     return [(p, p) for p in sides]
 
 
-def _check(name: str, n: int, x: Array, weight: Array, groups: int) -> None:
+def _check(
+    name: str, n: int, x: Array, weight: Array, groups: int, bias: Array | None = None
+) -> None:
+    if bias is not None and bias.dtype != x.dtype:
+        raise RuntimeError(
+            f"Input type ({x.dtype}) and bias type ({bias.dtype}) should be the same"
+        )
     if weight.ndim != n + 2:
         raise RuntimeError(f"Expected {n + 2}-dimensional weight for {name}, got {weight.shape}")
     if x.ndim not in (n + 1, n + 2):
@@ -131,7 +137,7 @@ def _conv(n: int) -> Any:
         dilation: Ints = 1,
         groups: int = 1,
     ) -> Array:
-        _check(f"conv{n}d", n, self, weight, groups)
+        _check(f"conv{n}d", n, self, weight, groups, bias)
         steps, holes = _tuple(stride, n, "stride"), _tuple(dilation, n, "dilation")
         if any(s <= 0 for s in steps):
             raise RuntimeError("non-positive stride is not supported")

@@ -8,6 +8,7 @@ from jax import lax
 from funtorch import dtypes
 from funtorch.grad_mode import no_grad
 from funtorch.ops._declare import Array, composite, op
+from funtorch.ops._linalg import readable
 from funtorch.tensor import Tensor, dtype_of, size_of
 
 
@@ -80,7 +81,7 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
         if not tensor.numel():
             raise RuntimeError("Can not infer total number of classes from empty tensor.")
         num_classes = int(tensor.max()) + 1
-    if tensor.numel():
+    if tensor.numel() and readable(tensor):
         low, high = int(tensor.min()), int(tensor.max())
         if low < 0:
             raise RuntimeError("Class values must be non-negative.")

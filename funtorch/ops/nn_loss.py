@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from funtorch.ops._declare import Array, Scalar, composite, op
+from funtorch.ops._linalg import readable
 from funtorch.tensor import Tensor, dtype_of, size_of
 
 REDUCTIONS = ("none", "mean", "sum")
@@ -493,7 +494,7 @@ def gaussian_nll_loss(
     if isinstance(var, float | int):
         if var < 0:
             raise ValueError("var has negative entry/entries")
-    elif bool((var < 0).any()):
+    elif readable(var) and bool((var < 0).any()):
         raise ValueError("var has negative entry/entries")
     if isinstance(var, Tensor) and size_of(var) == size_of(input)[:-1]:
         var = var.unsqueeze(-1)

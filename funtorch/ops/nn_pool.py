@@ -42,6 +42,11 @@ def _windows(
             f"{name}: Expected {n + 1}D or {n + 2}D (batch mode) tensor with optional 0 dim batch "
             f"size for input, but got: {list(x.shape)}"
         )
+    if any(extent == 0 for extent in x.shape[x.ndim - n - 1 :]):
+        raise RuntimeError(
+            f"{name}: Expected {n + 1}D or {n + 2}D (batch mode) tensor with optional 0 dim batch "
+            f"size for input, but got: {list(x.shape)}"
+        )
     kernel = _tuple(kernel, n, f"{name}: kernel_size")
     steps = kernel if stride is None or stride == () else _tuple(stride, n, f"{name}: stride")
     sides = _tuple(padding, n, f"{name}: padding")
@@ -89,7 +94,7 @@ def _lowest(dtype: Any) -> Any:
     return np.array(np.iinfo(dtype).min, dtype)
 
 
-def _max_pool(n: int) -> Any:
+def _max_pool(n: int, with_indices: Any) -> Any:
     name = f"max_pool{n}d"
 
     def body(
@@ -103,6 +108,9 @@ def _max_pool(n: int) -> Any:
         kernel, steps, holes, around = _windows(
             name, self, n, kernel_size, stride, padding, dilation, ceil_mode
         )
+        if any(h != 1 for h in holes):
+            # JAX has no gradient for windows with holes; by way of indices there is one.
+            return with_indices.lower(self, kernel_size, stride, padding, dilation, ceil_mode)[0]
         simple = kernel == steps and all(p == (0, 0) for p in around) and all(h == 1 for h in holes)
         if simple and n == 2:
             return _tiled_max(self, kernel)
@@ -170,7 +178,8 @@ def _max_pool_indices(n: int) -> Any:
 
 
 def _declare_max_pool(n: int) -> None:
-    values, both = _max_pool(n), _max_pool_indices(n)
+    both = _max_pool_indices(n)
+    values = _max_pool(n, both)
 
     def pool(
         input: Tensor,
@@ -255,6 +264,8 @@ def _adaptive_bounds(size: int, out: int) -> list[tuple[int, int]]:
 
 def _adaptive_size(x: Array, n: int, size: Any) -> tuple[int, ...]:
     wanted = (size,) * n if size is None or isinstance(size, int) else tuple(size)
+    if len(wanted) != n:
+        raise RuntimeError(f"adaptive pooling: output_size must be {n}, but got {list(wanted)}")
     return tuple(x.shape[-n + i] if w is None else w for i, w in enumerate(wanted))
 
 

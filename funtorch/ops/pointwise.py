@@ -402,7 +402,16 @@ def logical_not(self: Array) -> Array:
     return jnp.logical_not(self)
 
 
-@op(promote="float", layout="pointwise", saves=(), out="exact")
+@op(layout="pointwise", out="exact")
 def polar(abs: Array, angle: Array) -> Array:
     """Complex numbers from magnitude and angle. [...], [...] -> [...]"""
+    if abs.dtype != angle.dtype:
+        raise RuntimeError(
+            f"Expected object of scalar type {_word(abs.dtype)} but got scalar type "
+            f"{_word(angle.dtype)} for second argument"
+        )
+    if abs.dtype not in (jnp.float32, jnp.float64):
+        raise RuntimeError(
+            f"Expected both inputs to be Half, Float or Double tensors but got {_word(abs.dtype)}"
+        )
     return lax.complex(abs * jnp.cos(angle), abs * jnp.sin(angle))

@@ -327,7 +327,7 @@ def hypot(self: Array, other: Array) -> Array:
     return _hypot(*jnp.broadcast_arrays(self, other))
 
 
-@op("method", "inplace", promote="float", layout="pointwise", saves=())
+@op("method", "inplace", promote="float", layout="pointwise")
 def copysign(self: Array, other: Array | Scalar) -> Array:
     """The magnitude of self with the sign of other. [...], [...] -> [...]"""
     first, second = jnp.broadcast_arrays(*_arrays(self, other))

@@ -45,7 +45,7 @@ def sum(
     return _accumulated(self, dtype).sum(all_dims(dim, self.ndim), keepdims=keepdim)
 
 
-@op("method", saves=(), out="dtype")
+@op("method", saves=("self",), out="dtype")
 def nansum(
     self: Array, dim: Ints = None, keepdim: bool = False, *, dtype: Dtype | None = None
 ) -> Array:

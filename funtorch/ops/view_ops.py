@@ -212,6 +212,8 @@ def narrow(self: Tensor, dim: int, start: Any, length: int) -> Tensor:
     if not shape:
         raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
     d = wrap_dim(dim, len(shape))
+    if isinstance(start, Tensor) and (start.ndim or dtype_of(start).category != 1):
+        raise RuntimeError("start must be an 0-dim integral Tensor.")
     begin = int(start)
     if length < 0:
         raise RuntimeError("narrow(): length must be non-negative.")
