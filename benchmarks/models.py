@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.sequences import gpt, lstm
+
 Step = Callable[[], float]
 RATE = 0.01
 
@@ -128,4 +130,6 @@ MODELS: dict[str, tuple[Callable[[], Any], int]] = {
     "tiny MLP (batch 1, 3x32)": (lambda: mlp([32, 32, 32, 32], 1), 50),
     "MLP (batch 64, 784-512-512-10)": (lambda: mlp([784, 512, 512, 10], 64), 10),
     "CNN (MNIST, batch 64)": (lambda: cnn(64), 3),
+    "GPT (4 x 128, T = 128, batch 8)": (gpt, 2),
+    "LSTM (2 x 128, T = 50, batch 32)": (lstm, 3),
 }
