@@ -1,6 +1,6 @@
 """torch.nn: modules. Layers hold state; the mathematics is in the ops."""
 
-from funtorch.nn import functional, init, utils
+from funtorch.nn import attention, functional, init, utils
 from funtorch.nn.cells import *
 from funtorch.nn.containers import *
 from funtorch.nn.conv import *
@@ -32,6 +32,7 @@ __all__ = [
     "Module",
     "Parameter",
     "RNNBase",
+    "attention",
     "functional",
     "init",
     "utils",

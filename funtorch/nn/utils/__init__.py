@@ -1,6 +1,6 @@
 """torch.nn.utils: clipped gradients, parameters as one vector, computed parameters, fusion."""
 
-from funtorch.nn.utils import fusion, parametrizations, parametrize, rnn, stateless
+from funtorch.nn.utils import fusion, parametrizations, parametrize, prune, rnn, stateless
 from funtorch.nn.utils.clip import (
     clip_grad_norm_,
     clip_grad_value_,
@@ -34,6 +34,7 @@ __all__ = [
     "parameters_to_vector",
     "parametrizations",
     "parametrize",
+    "prune",
     "remove_spectral_norm",
     "remove_weight_norm",
     "rnn",
