@@ -250,14 +250,25 @@ def _record_taped(
     all_values = [t._value for t in tensors]
     if any(t._requires for t in tensors):
         outs = record_taped(info, vjp, None, tensors, all_values, node.scalars)
-        _cut_independent(outs, tensors, vjp_dependencies(vjp))
+        _cut_independent(outs, tensors, vjp_dependencies(vjp), node.name() in _TOGETHER)
         return outs
     place = vjp.out_avals[0].place
     return [wrap(v) for v in record(vjp, all_values, node.scalars, place)]
 
 
+_TOGETHER = {
+    "ConvolutionBackward0",
+    "NativeBatchNormBackward0",
+    "NativeLayerNormBackward0",
+}
+"""Nodes for which PyTorch has one gradient function of several results: all require grad at once."""
+
+
 def _cut_independent(
-    outs: Sequence[Tensor], tensors: Sequence[Tensor], sources: Sequence[frozenset[int]]
+    outs: Sequence[Tensor],
+    tensors: Sequence[Tensor],
+    sources: Sequence[frozenset[int]],
+    together: bool,
 ) -> None:
     """Gradients that depend on nothing that requires grad do not require it, as in PyTorch.
 
@@ -266,7 +277,7 @@ def _cut_independent(
     node = next(out._node for out in outs if out._node is not None)
     used: set[int] = set()
     for out, inputs in zip(outs, sources, strict=True):
-        if any(tensors[i]._requires for i in inputs):
+        if together or any(tensors[i]._requires for i in inputs):
             used |= inputs
         else:
             out._node, out._requires = None, False
