@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, numpy_helper
 
-from funtorch.onnx.rules import DOMAINS, Rule, UnsupportedNodes, find
+from funtorch.onnx.rules import DOMAINS, RULES, Rule, Table, UnsupportedNodes
 
 Opsets = dict[str, int]
 LEGACY = {"consumed_inputs"}  # a hint to allocators before opset 6
@@ -84,13 +84,14 @@ def plans(plan: Plan) -> Iterator[Plan]:
 class Reader:
     """Reads one model. Collects what is missing, so that one error can tell it all."""
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto, rules: Table = RULES) -> None:
+        self.rules = rules
         self.opsets = opsets_of(model.opset_import)
         self.functions = {(f.domain, f.name, f.overload): f for f in model.functions}
         self.missing: list[tuple[str, str]] = []
         self.plan = self.graph(model.graph, self.opsets)
         if self.missing:
-            raise UnsupportedNodes(self.missing)
+            raise UnsupportedNodes(self.missing, rules.target)
 
     def graph(self, graph: onnx.GraphProto, opsets: Opsets) -> Plan:
         """The plan of a graph or subgraph."""
@@ -136,7 +137,7 @@ class Reader:
         if local is not None:
             step.body = self.function(local, node, opsets)
             return step
-        step.rule = find(domain, node.op_type, opset)
+        step.rule = self.rules.find(domain, node.op_type, opset)
         step.host_rule = domain == ""
         if step.rule is None:
             self._schema_function(step, node, domain, opset, opsets)
@@ -168,7 +169,7 @@ class Reader:
         plan = self.function(onnx.FunctionProto.FromString(text), node, opsets)
         if self.missing:
             missing, self.missing = self.missing, []
-            raise UnsupportedNodes(missing)
+            raise UnsupportedNodes(missing, self.rules.target)
         return plan
 
     def attribute(self, attribute: AttributeProto, opsets: Opsets) -> Any:

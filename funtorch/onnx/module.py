@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,13 +17,12 @@ import onnx
 from funtorch import dtypes, nn
 from funtorch.dispatch import to_host
 from funtorch.onnx.folding import NeedsHost
-from funtorch.onnx.graph import Plan, Reader, Step, plans
-from funtorch.onnx.rules import HOST
+from funtorch.onnx.graph import Plan, Reader, plans
+from funtorch.onnx.walk import SMALL, Walk
 from funtorch.tensor import Tensor, from_host
 
 _WIDER = {"int4": np.int8, "uint4": np.uint8, "int2": np.int8, "uint2": np.uint8,
           "float4_e2m1fn": np.float32}  # fmt: skip
-SMALL = 4096  # elements up to which integers are taken to be shapes
 
 
 def load(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> OnnxModule:
@@ -44,9 +43,12 @@ def load(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> OnnxModule
 
 
 class OnnxModule(nn.Module):
-    """A loaded model. Floating-point initialisers are Parameters, all others buffers."""
+    """A loaded model. Floating-point initialisers are Parameters, all others buffers.
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    trainable: names of those that become Parameters, if not all.
+    """
+
+    def __init__(self, model: onnx.ModelProto, trainable: Collection[str] | None = None) -> None:
         super().__init__()
         reader = Reader(model)
         plan = reader.plan
@@ -59,7 +61,8 @@ class OnnxModule(nn.Module):
         self._lasting = {id(a) for p in plans(plan) for a in (*p.constants.values(), *p.values())}
         shapes = _host_names(plan)
         for name, array in plan.constants.items():
-            self._adopt(name, array, trainable=name not in shapes)
+            chosen = name not in shapes and (trainable is None or name in trainable)
+            self._adopt(name, array, trainable=chosen)
 
     def _adopt(self, name: str, array: np.ndarray[Any, Any], trainable: bool) -> None:
         """Keep an initialiser under its ONNX name; dots lead into submodules, as in state_dict."""
@@ -115,17 +118,15 @@ class OnnxModule(nn.Module):
         return run.plan(self._plan, env)
 
 
-class Run:
+class Run(Walk):
     """One forward pass, and the `ctx` of the rules: what is known on the host, and subgraphs."""
 
     def __init__(self, module: OnnxModule, device: Any) -> None:
+        super().__init__()
         self.module = module
         self.known: dict[int, tuple[Tensor, np.ndarray[Any, Any]]] = {}
         self.fresh: dict[Any, tuple[Any, Tensor]] = {}
         self.device = device
-        self.env: dict[str, Any] = {}
-        self.step: Step | None = None
-        self.now: Plan | None = None
         self.folded = 0
 
     # Values -------------------------------------------------------------------------------------
@@ -172,7 +173,7 @@ class Run:
         if wide is not None:
             array = array.astype(wide)
         if array.dtype == object:
-            raise TypeError(f"{self._where()}: strings have no rule on the device")
+            raise TypeError(f"{self.where()}: strings have no rule on the device")
         made = from_host(np.array(array), device=self.device)
         lasting = id(value) in self.module._lasting and not self.folded
         memo = self.module._constants if lasting else self.fresh
@@ -190,6 +191,14 @@ class Run:
             found = self.known[id(value)] = (value, np.asarray(to_host(value.detach())))
         return found[1]
 
+    def dtype_of(self, tensor: Tensor) -> np.dtype[Any]:
+        """The NumPy type of a tensor."""
+        return tensor.dtype.numpy  # type: ignore[no-any-return]
+
+    def lives_on_host(self, array: np.ndarray[Any, Any]) -> bool:
+        """Is there no funtorch dtype for it?"""
+        return not _fits(array)
+
     def is_known(self, value: Tensor) -> bool:
         """Can it be read without computing anything?"""
         return id(value) in self.known
@@ -206,119 +215,6 @@ class Run:
             self.folded -= 1
             self.fresh = fresh
             self.env, self.now, self.step = state
-
-    # Running ------------------------------------------------------------------------------------
-
-    def plan(self, plan: Plan, env: dict[str, Any]) -> list[Any]:
-        """Run a plan; returns its outputs."""
-        before, self.env = self.env, env
-        around, self.now = self.now, plan
-        try:
-            for step in plan.steps:
-                self._store(step, self._call(step), env)
-                for name in step.dead:
-                    env.pop(name, None)
-            # A function's body may leave optional outputs unmade: then nobody asked for them.
-            return [env.get(name) for name in plan.outputs]
-        finally:
-            self.env, self.now = before, around
-
-    def subgraph(self, plan: Plan, inputs: Any = ()) -> list[Any]:
-        """Run a subgraph of the present step: it sees the values around it."""
-        step = self.step
-        env = dict(self.env)
-        env.update(self.constants(plan))
-        env.update(zip(plan.inputs, inputs, strict=False))
-        outputs = self.plan(plan, env)
-        self.step = step
-        return outputs
-
-    def again(self, name: str, given: dict[str, Any]) -> Any:
-        """A value of the present plan, computed from other values than it was."""
-        assert self.now is not None
-        plan, wanted, steps = self.now, {name}, []
-        for step in reversed(plan.steps):
-            if wanted & (set(step.outputs) - given.keys()):
-                steps.append(step)
-                wanted |= set(step.inputs)
-        part = Plan(plan.inputs, [name])
-        part.steps = steps[::-1]
-        return self.plan(part, {**self.env, **given})[0]
-
-    def _store(self, step: Step, result: Any, env: dict[str, Any]) -> None:
-        if not isinstance(result, tuple):
-            result = (result,)
-        for name, value in zip(step.outputs, result, strict=False):
-            if name:
-                env[name] = value
-
-    def _call(self, step: Step) -> Any:
-        inputs = [self.env[name] if name else None for name in step.inputs]
-        if step.body is not None or step.typed is not None:
-            return self._function(step, inputs)
-        self.step = step
-        rule = step.rule
-        assert rule is not None
-        if step.host_rule and inputs and all(_is_small(v) for v in inputs):
-            on_host = HOST.get(step.op)
-            if on_host is not None:
-                made = on_host(*inputs, opset=step.opset, **step.attributes)
-                if made is not NotImplemented:
-                    return made
-        if not rule.raw:
-            inputs = [
-                self.host(v) if i in rule.host else self.tensor(v) for i, v in enumerate(inputs)
-            ]
-        return self._apply(step, inputs)
-
-    def _apply(self, step: Step, inputs: list[Any]) -> Any:
-        rule = step.rule
-        assert rule is not None
-        if rule.attributes is not None and not step.attributes.keys() <= rule.attributes:
-            unknown = sorted(step.attributes.keys() - rule.attributes)
-            raise NotImplementedError(f"{self._where()}: attributes {unknown} are not supported")
-        while inputs and inputs[-1] is None:
-            inputs.pop()
-        try:
-            if rule.ctx:
-                return rule.fn(*inputs, ctx=self, **step.attributes)
-            return rule.fn(*inputs, **step.attributes)
-        except Exception as error:
-            error.add_note(f"in the ONNX op {step.op} of {step.label}")
-            raise
-
-    def _function(self, step: Step, inputs: list[Any]) -> Any:
-        body = step.body
-        if body is None:
-            assert step.typed is not None
-            body = step.typed([type_of(v) for v in inputs])
-        env = dict.fromkeys(body.inputs)
-        env.update(zip(body.inputs, inputs, strict=False))
-        return tuple(self.plan(body, env))
-
-    @property
-    def opset(self) -> int:
-        """The opset version of the present step."""
-        assert self.step is not None
-        return self.step.opset
-
-    @property
-    def outputs(self) -> list[str]:
-        """Names of the outputs of the present step; '' for those that nobody wants."""
-        assert self.step is not None
-        return self.step.outputs
-
-    def dtype(self, element: int) -> np.dtype[Any]:
-        """The NumPy type of an ONNX element type."""
-        return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(element))
-
-    def _where(self) -> str:
-        return f"{self.step.op} ({self.step.label})" if self.step else "the model"
-
-
-def _is_small(value: Any) -> bool:
-    """Known on the host, and either a shape or the like, or of a type that only lives there."""
-    return isinstance(value, np.ndarray) and (value.size <= SMALL or not _fits(value))
 
 
 def _fits(array: np.ndarray[Any, Any]) -> bool:
@@ -339,15 +235,3 @@ def _host_names(plan: Plan) -> set[str]:
         for i, name in enumerate(step.inputs)
         if i in step.rule.host
     }
-
-
-def type_of(value: Any) -> onnx.TypeProto:
-    """The ONNX type of a value."""
-    if value is None:
-        return onnx.TypeProto()
-    if isinstance(value, list):
-        inner = type_of(value[0]) if value else onnx.helper.make_tensor_type_proto(1, None)
-        return onnx.helper.make_sequence_type_proto(inner)
-    dtype = value.dtype.numpy if isinstance(value, Tensor) else value.dtype
-    element = onnx.helper.np_dtype_to_tensor_dtype(dtype)
-    return onnx.helper.make_tensor_type_proto(element, tuple(value.shape))

@@ -28,13 +28,13 @@ DOMAINS = {"ai.onnx": ""}
 class UnsupportedNodes(NotImplementedError):  # noqa: N818  (says what was found)
     """Nodes for which there is no rule: all of them, with their names."""
 
-    def __init__(self, nodes: Sequence[tuple[str, str]]) -> None:
+    def __init__(self, nodes: Sequence[tuple[str, str]], target: str = "funtorch") -> None:
         self.nodes = list(nodes)
         by_op: dict[str, list[str]] = {}
         for name, where in nodes:
             by_op.setdefault(name, []).append(where)
         lines = [f"  {name}: {', '.join(places)}" for name, places in sorted(by_op.items())]
-        super().__init__("funtorch has no rule for these ONNX ops:\n" + "\n".join(lines))
+        super().__init__(f"{target} has no rule for these ONNX ops:\n" + "\n".join(lines))
 
 
 class Rule:
@@ -57,27 +57,46 @@ class Rule:
         self.attributes = None if open_ended else keywords - {"ctx"}
 
 
-_table: dict[tuple[str, str], list[Rule]] = {}
 HOST: dict[str, Callable[..., Any]] = {}
 """Rules of the default domain for inputs that are all known on the host: arithmetic on shapes."""
 
 
-def rule(
-    *names: str,
-    since: int = 1,
-    until: int = LATEST,
-    host: str = "",
-    raw: bool = False,
-    domain: str = "",
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Enter a function into the table for these ops, at opsets since <= version <= until."""
+class Table:
+    """Rules by op. `target` says in errors what the ops become."""
 
-    def decorate(fn: Callable[..., Any]) -> Callable[..., Any]:
-        for name in names:
-            _table.setdefault((domain, name), []).append(Rule(fn, since, until, host, raw))
-        return fn
+    def __init__(self, target: str) -> None:
+        self.target = target
+        self._rules: dict[tuple[str, str], list[Rule]] = {}
 
-    return decorate
+    def rule(
+        self,
+        *names: str,
+        since: int = 1,
+        until: int = LATEST,
+        host: str = "",
+        raw: bool = False,
+        domain: str = "",
+    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Enter a function into the table for these ops, at opsets since <= version <= until."""
+
+        def decorate(fn: Callable[..., Any]) -> Callable[..., Any]:
+            for name in names:
+                entry = Rule(fn, since, until, host, raw)
+                self._rules.setdefault((domain, name), []).append(entry)
+            return fn
+
+        return decorate
+
+    def find(self, domain: str, name: str, opset: int) -> Rule | None:
+        """The rule for this op at this opset."""
+        for entry in self._rules.get((DOMAINS.get(domain, domain), name), ()):
+            if entry.since <= opset <= entry.until:
+                return entry
+        return None
+
+
+RULES = Table("funtorch")
+rule = RULES.rule
 
 
 def kernel(body: Callable[..., Any]) -> Callable[..., Any]:
@@ -85,21 +104,8 @@ def kernel(body: Callable[..., Any]) -> Callable[..., Any]:
     return op(name=f"_onnx_{body.__name__}", function=False)(body)
 
 
-def find(domain: str, name: str, opset: int) -> Rule | None:
-    """The rule for this op at this opset."""
-    for entry in _table.get((DOMAINS.get(domain, domain), name), ()):
-        if entry.since <= opset <= entry.until:
-            return entry
-    return None
-
-
 def ints(values: Any) -> tuple[int, ...]:
     """A shape, axes or the like as plain integers."""
     if values is None:
         return ()
     return tuple(int(v) for v in np.asarray(values).reshape(-1))
-
-
-def supported() -> list[tuple[str, str]]:
-    """All ops in the table, as (domain, name)."""
-    return sorted(_table)
