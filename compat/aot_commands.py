@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import inspect as python_inspect
+import os
 import re
 import runpy
 import sys
@@ -12,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from funtorch.compat import torch_alias
-from funtorch.lowering import aot
+from funtorch.lowering import aot, native
 
 import funtorch
-from funtorch.export import ArtifactError, Dim, ShapeError, export, save
+from funtorch.export import ArtifactError, Dim, ShapeError, add_executables, export, save
 from funtorch.export.artifact import Artifact, Leaf, Stored, read, read_manifest
 from funtorch.export.runtime import structs_at
 
@@ -37,6 +38,16 @@ def add_to(commands: Any) -> None:
         "--dim", action="append", default=[], metavar="NAME=MIN:MAX", help="a dimension's range"
     )
     made.add_argument("--train", action="store_true", help="in training mode")
+    made.add_argument(
+        "--exec",
+        action="append",
+        nargs="?",
+        const="",
+        default=[],
+        metavar="NAME=SIZE,...",
+        help="put an executable for this machine into the file, at these sizes of open dimensions",
+    )
+    made.add_argument("--isa", help="newest instruction set of executables, e.g. AVX2")
     made.add_argument("-o", "--output", required=True)
     made.set_defaults(action=compile_model)
     shown = commands.add_parser("inspect", help="what an artifact holds")
@@ -64,6 +75,8 @@ def run(args: argparse.Namespace) -> int:
 
 def compile_model(args: argparse.Namespace) -> int:
     """`funtorch compile model.py:build --input 'x=float32[batch,3]' -o model.ftpkg`"""
+    if args.isa:  # XLA reads this once, when the first array is made
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_max_isa={args.isa}"
     model = _model(args.model)
     model.train(args.train)
     ranges = dict(_range(text) for text in args.dim)
@@ -79,6 +92,9 @@ def compile_model(args: argparse.Namespace) -> int:
     start = time.perf_counter()
     program = export(model, bound.args, bound.kwargs, dynamic_shapes=shapes)
     save(program, args.output)
+    for sizes in args.exec:
+        for name, reason in add_executables(args.output, _sizes(sizes)).items():
+            print(f"no executable of {name}: {reason}", file=sys.stderr)
     seconds = time.perf_counter() - start
     size = Path(args.output).stat().st_size
     print(f"{args.output}: {size:,} bytes in {seconds:.2f} s")
@@ -100,6 +116,13 @@ def _model(text: str) -> Any:
     if not isinstance(made, funtorch.nn.Module):
         raise ValueError(f"{text} is no module and returns none, but {type(made).__name__}")
     return made
+
+
+def _sizes(text: str) -> dict[str, int]:
+    pairs = [part.partition("=") for part in text.split(",") if part]
+    if not all(name.isidentifier() and size.isdigit() for name, _, size in pairs):
+        raise ValueError(f"--exec {text!r}: expected NAME=SIZE,...")
+    return {name: int(size) for name, _, size in pairs}
 
 
 def _range(text: str) -> tuple[str, tuple[int | None, int | None]]:
@@ -168,6 +191,12 @@ def _inspect_program(name: str, stored: Stored) -> None:
     print(f"  ops: {ops}")
     if flops is not None:
         print(f"  FLOPs: {flops:,.0f}{at}")
+    for code in stored.executables:
+        at = f" at {', '.join(f'{n} = {s}' for n, s in code.sizes.items())}" if code.sizes else ""
+        why = native.unfit(code.target)
+        state = "loads here" if why is None else f"ignored here: {why}"
+        kind = ", ".join(code.target[k] for k in ("platform", "arch", "runtime"))
+        print(f"  executable{at}: {len(code.data):,} bytes for {kind}; {state}")
 
 
 # bench ------------------------------------------------------------------------------------------

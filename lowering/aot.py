@@ -7,6 +7,7 @@ form is bare StableHLO at an older version, for programs without Python.
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -16,6 +17,9 @@ from funtorch.lowering.x64 import x64
 
 PLATFORMS = ("cpu", "cuda")
 VHLO_TARGET = "1.13.0"
+# Custom calls that XLA itself replaces by loops.
+_EXPANDED = {"Eigh", "ProductOfElementaryHouseholderReflectors", "Qr"}
+_CALLS = re.compile(r"custom_call @(\w+)")
 
 Structs = Sequence[jax.ShapeDtypeStruct]
 Function = Callable[..., Sequence[Any]]
@@ -66,14 +70,22 @@ def call(made: Any, arrays: Sequence[Any]) -> tuple[Any, ...]:
         return tuple(made.call(*arrays))
 
 
-def vhlo(function: Function, structs: Structs) -> bytes:
-    """Bare StableHLO for one platform at VHLO_TARGET. Shapes must be static."""
+def vhlo(function: Function, structs: Structs) -> bytes | None:
+    """Bare StableHLO for one platform at VHLO_TARGET. Shapes must be static.
+
+    None where it would call into a library that only JAX brings along (LAPACK, SciPy). Most linear
+    algebra has a form without: the one that JAX makes for TPUs, which XLA expands on every platform.
+    """
     from jax.extend.mlir.dialects import stablehlo  # loads MLIR's Python, needed only here
 
-    # Through jax.export, which leaves no op behind that only newer readers know.
-    made = exported(function, structs, ("cpu",))
-    whole = stablehlo.deserialize_portable_artifact_str(made.mlir_module_serialized)
-    return bytes(stablehlo.serialize_portable_artifact_str(whole, VHLO_TARGET))
+    for platform in ("cpu", "tpu"):
+        # Through jax.export, which leaves no op behind that only newer readers know.
+        with contextlib.suppress(NotImplementedError, ValueError):
+            made = exported(function, structs, (platform,))
+            if set(_CALLS.findall(text(made))) <= _EXPANDED:
+                whole = stablehlo.deserialize_portable_artifact_str(made.mlir_module_serialized)
+                return bytes(stablehlo.serialize_portable_artifact_str(whole, VHLO_TARGET))
+    return None
 
 
 def text(made: Any) -> str:

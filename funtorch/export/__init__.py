@@ -2,6 +2,7 @@
 
 from funtorch.export.artifact import ArtifactError
 from funtorch.export.dims import Dim, dims
+from funtorch.export.native import add_executables
 from funtorch.export.program import ExportedProgram, GraphSignature, export, load, save
 from funtorch.export.training import ExportedStep, export_step, load_step
 from funtorch.lowering.symbolic import ShapeError
@@ -16,6 +17,7 @@ __all__ = [
     "ExportedStep",
     "GraphSignature",
     "ShapeError",
+    "add_executables",
     "dims",
     "export",
     "export_step",

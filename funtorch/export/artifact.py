@@ -4,6 +4,7 @@
     programs/<name>.jaxexport  for Python (jax.export)
     programs/<name>.vhlo       StableHLO of an older version, for programs without Python
     weights.safetensors        every parameter, buffer, optimiser state and constant
+    exec/<name>.<number>       executables: native code for one runtime and kind of processor
     extra/<name>               what the user put beside them
 
 Nothing in it is ever unpickled, and nothing runs before its hash was checked.
@@ -85,12 +86,22 @@ class Signature:
 
 
 @dataclasses.dataclass
+class NativeCode:
+    """An executable of a program at fixed sizes of its dimensions. target: what it needs to run."""
+
+    sizes: dict[str, int]
+    target: dict[str, Any]
+    data: bytes
+
+
+@dataclasses.dataclass
 class Stored:
     """One program of an artifact: its signature and its bytes."""
 
     signature: Signature
     jaxexport: bytes
     vhlo: bytes | None = None
+    executables: list[NativeCode] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass
@@ -117,6 +128,11 @@ def write(artifact: Artifact, target: Any) -> None:
         records[f"programs/{name}.jaxexport"] = stored.jaxexport
         if stored.vhlo is not None:
             records[f"programs/{name}.vhlo"] = stored.vhlo
+        entries[name]["exec"] = []
+        for i, code in enumerate(stored.executables):
+            file = f"exec/{name}.{i}"
+            entries[name]["exec"].append({"file": file, "sizes": code.sizes, "target": code.target})
+            records[file] = code.data
     for name, data in artifact.extra.items():
         records[f"extra/{name}"] = data if isinstance(data, bytes) else str(data).encode()
     manifest = {
@@ -198,6 +214,10 @@ def _assembled(manifest: dict[str, Any], records: dict[str, bytes]) -> Artifact:
             Signature.from_json(entry),
             records[f"programs/{key}.jaxexport"],
             records.get(f"programs/{key}.vhlo"),
+            [
+                NativeCode(code["sizes"], code["target"], records[code["file"]])
+                for code in entry.get("exec", ())
+            ],
         )
         for key, entry in manifest["programs"].items()
     }

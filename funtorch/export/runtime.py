@@ -18,7 +18,8 @@ from funtorch.export.structure import described, differs, rebuilt
 from funtorch.func.pure import record_pure
 from funtorch.func.stateful import window_key
 from funtorch.grad_mode import mode, no_grad
-from funtorch.lowering import aot
+from funtorch.lowering import Value, aot, aval_of, native
+from funtorch.lowering.record import owner
 from funtorch.lowering.x64 import x64
 from funtorch.nn.module import Module
 from funtorch.nn.parameter import Parameter
@@ -30,20 +31,34 @@ _EXPRESSION = re.compile(r"^(?:(\d+)\*)?([A-Za-z_]\w*)(?: ([+-]) (\d+))?$")
 
 
 class Program:
-    """An exported program that can be called with tensors and a state by name."""
+    """An exported program that can be called with tensors and a state by name.
+
+    ignored: for each stored executable that cannot be used here, why.
+    """
 
     def __init__(self, signature: Signature, exported: Any) -> None:
         self.signature = signature
         self.exported = exported
         self.name = f"program_{next(_serial)}"
+        self.ignored: list[str] = []
+        self._codes: dict[Any, bytes] = {}
+        self._loaded: dict[Any, native.Native] = {}
 
     @classmethod
     def from_stored(cls, stored: Stored, name: str) -> Program:
         """Out of an artifact. Raises ArtifactError if the bytes cannot be read."""
         try:
-            return cls(stored.signature, aot.from_bytes(stored.jaxexport))
+            made = cls(stored.signature, aot.from_bytes(stored.jaxexport))
         except Exception as error:
             raise ArtifactError(f"the program {name!r} cannot be read: {error}") from error
+        for code in stored.executables:
+            reason = native.unfit(code.target)
+            if reason is None:
+                structs = structs_at(made.signature, code.sizes)
+                made._codes[tuple((s.shape, s.dtype) for s in structs)] = code.data
+            else:
+                made.ignored.append(reason)
+        return made
 
     @classmethod
     def from_built(cls, built: Built) -> Program:
@@ -93,12 +108,29 @@ class Program:
     def _record(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         if not self.signature.outputs:
             return []
-        if self.signature.vjp_order == 0 and mode.enabled and any(t._requires for t in tensors):
+        taped = mode.enabled and any(t._requires for t in tensors)
+        if self.signature.vjp_order == 0 and taped:
             with no_grad():
                 return self._record(tensors)
+        if self._codes and not taped and owner().capture is None:
+            values = [read(t) for t in tensors]
+            executable = self._executable(values)
+            if executable is not None:
+                return _run(executable, values)
         return record_pure(
             self.name, self.name, lambda arrays: list(aot.call(self.exported, arrays)), tensors
         )
+
+    def _executable(self, values: Sequence[Value]) -> native.Native | None:
+        """The stored executable for these inputs; one that does not load after all is dropped."""
+        key = tuple((v.aval.shape, v.aval.dtype) for v in values)
+        if key in self._codes and key not in self._loaded:
+            try:
+                self._loaded[key] = native.Native(self._codes[key])
+            except (jax.errors.JaxRuntimeError, ValueError) as error:
+                self.ignored.append(str(error))
+                del self._codes[key]
+        return self._loaded.get(key)
 
     def _arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
         """The tensors of the arguments, in the order of the program. Raises for what is wrong."""
@@ -179,6 +211,13 @@ class Program:
                 f"the program was made for {', '.join(self.signature.platforms)}; the tensors are "
                 f"on {name}"
             )
+
+
+def _run(executable: native.Native, values: Sequence[Value]) -> list[Tensor]:
+    """Call an executable at once: what is pending among its inputs is computed first."""
+    place = values[0].aval.place
+    outs = executable([value.concrete() for value in values])
+    return [wrap(Value(aval_of(o.shape, o.dtype, place), o)) for o in outs]
 
 
 def _place(state: Mapping[str, Tensor]) -> Any:
