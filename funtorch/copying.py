@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import numpy as np
@@ -76,7 +77,7 @@ def window(owner: Tensor, size: tuple[int, ...], stride: tuple[int, ...], offset
 
 
 def _count(size: tuple[int, ...]) -> int:
-    return int(np.prod(size, dtype=np.int64))
+    return math.prod(size)
 
 
 def _is_dense(size: tuple[int, ...], stride: tuple[int, ...]) -> bool:

@@ -10,6 +10,7 @@ from funtorch.lowering.aval import META, Aval, aval_of
 from funtorch.lowering.backward import (
     residual_instance,
     residual_vjp_instance,
+    sum_instance,
     vjp_dependencies,
     vjp_instance,
 )
@@ -18,7 +19,7 @@ from funtorch.lowering.compile import cache
 from funtorch.lowering.execute import OutOfMemoryError
 from funtorch.lowering.forked import ForkedError, forbid
 from funtorch.lowering.op import Instance, Op, instance, platform
-from funtorch.lowering.record import flush, record
+from funtorch.lowering.record import Block, flush, record, record_block
 from funtorch.lowering.scoping import scope, within
 from funtorch.lowering.settings import MODES, execution_mode, settings
 from funtorch.lowering.stats import stats
@@ -30,6 +31,7 @@ __all__ = [
     "META",
     "MODES",
     "Aval",
+    "Block",
     "Captured",
     "ForkedError",
     "Instance",
@@ -46,11 +48,13 @@ __all__ = [
     "instance",
     "platform",
     "record",
+    "record_block",
     "residual_instance",
     "residual_vjp_instance",
     "scope",
     "settings",
     "stats",
+    "sum_instance",
     "vjp_dependencies",
     "vjp_instance",
     "within",

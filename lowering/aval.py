@@ -6,6 +6,7 @@ compares by identity, which is what makes recording an op cheap.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -20,21 +21,17 @@ Place = Any  # a jax.Device, or META
 class Aval:
     """Shape, dtype and place of one array. Make one with `aval_of`, never directly."""
 
-    __slots__ = ("dtype", "ndim", "place", "shape")
+    __slots__ = ("dtype", "ndim", "place", "shape", "size")
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], place: Place) -> None:
         self.shape = shape
         self.dtype = dtype
         self.place = place
         self.ndim = len(shape)
+        self.size = math.prod(shape)  # number of elements
 
     def __repr__(self) -> str:
         return f"{self.dtype.name}[{','.join(map(str, self.shape))}]"
-
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        return int(np.prod(self.shape, dtype=np.int64))
 
     @property
     def nbytes(self) -> int:

@@ -16,8 +16,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from funtorch.lowering.aval import aval_of
-from funtorch.lowering.op import Instance, Op, instance_by_uid, lowering_for
+from funtorch.lowering.aval import Aval, aval_of
+from funtorch.lowering.op import Instance, Op, instance, instance_by_uid, lowering_for
 from funtorch.lowering.x64 import x64
 
 Indices = tuple[int, ...]
@@ -44,6 +44,18 @@ def vjp_instance(inst: Instance, wrt: Indices, cotangents: Indices, saved: Indic
         op = _derived(inst.op, "backward", _lower_vjp)
         found = _remember(statics, Instance(op, statics, inst.scalar_types, in_avals, outs))
     return found
+
+
+def _lower_sum(inputs: Sequence[Any], scalars: Sequence[Any], statics: Any) -> tuple[Any, ...]:
+    return (inputs[0] + inputs[1],)
+
+
+_sum = Op("sum_of_gradients", _lower_sum)
+
+
+def sum_instance(aval: Aval) -> Instance:
+    """The op that adds two gradients of the same value."""
+    return instance(_sum, None, (), (aval, aval), aval.place)
 
 
 def _derived(base: Op, kind: str, lower: Callable[..., Any]) -> Op:

@@ -32,11 +32,12 @@ class OutOfMemoryError(RuntimeError):
 def execute(trace: Trace) -> None:
     """Run a closed trace; its living outputs become concrete (asynchronously)."""
     live = [(position, value) for position, ref in trace.outs if (value := ref()) is not None]
+    avals = [value.aval for value in trace.leaves]
     arrays, donatable = _take_leaves(trace)
     if not live:
         return
-    outputs = tuple(position for position, _ in live)
-    donated = _useful_donations(arrays, donatable, [value.aval for _, value in live])
+    outputs = tuple([position for position, _ in live])
+    donated = _useful_donations(avals, donatable, [value.aval for _, value in live])
     key = (tuple(trace.flat), outputs, donated, trace.place)
     scalars = tuple(trace.scalars)
     entry = cache.entry(key)
@@ -67,20 +68,18 @@ def _take_leaves(trace: Trace) -> tuple[list[Any], list[bool]]:
 
 
 def _useful_donations(
-    arrays: Sequence[Any], donatable: Sequence[bool], wanted: Sequence[Aval]
+    avals: Sequence[Aval], donatable: Sequence[bool], wanted: Sequence[Aval]
 ) -> tuple[int, ...]:
     """Donatable leaves whose buffers some output can take over."""
-    if not any(donatable):
+    if True not in donatable:
         return ()
-    room: dict[tuple[tuple[int, ...], Any], int] = {}
+    room: dict[Aval, int] = {}
     for aval in wanted:
-        kind = (aval.shape, aval.dtype)
-        room[kind] = room.get(kind, 0) + 1
+        room[aval] = room.get(aval, 0) + 1
     chosen = []
-    for i, (array, free) in enumerate(zip(arrays, donatable, strict=True)):
-        kind = (array.shape, array.dtype)
-        if free and room.get(kind, 0):
-            room[kind] -= 1
+    for i, free in enumerate(donatable):
+        if free and room.get(avals[i], 0):
+            room[avals[i]] -= 1
             chosen.append(i)
     return tuple(chosen)
 

@@ -10,15 +10,27 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from funtorch.lowering import execute
-from funtorch.lowering.aval import META, Place
+from funtorch.lowering.aval import META, Aval, Place
 from funtorch.lowering.op import Instance
 from funtorch.lowering.scope import Scope
 from funtorch.lowering.settings import settings
 from funtorch.lowering.stats import stats
 from funtorch.lowering.value import Value
+
+
+class Block(NamedTuple):
+    """Steps that are recorded at one go, as they were before.
+
+    steps: uid of the instance, where its inputs come from, how many outputs it has. An input is
+    the output of this number, counted over the block, or, if negative, `~number` of the inputs of
+    the block. outputs: numbers and avals of those that are wanted.
+    """
+
+    steps: tuple[tuple[int, tuple[int, ...], int], ...]
+    outputs: tuple[tuple[int, Aval], ...]
 
 
 class Trace:
@@ -109,13 +121,38 @@ class Trace:
             self.scalars.extend(scalars)
         made = []
         for aval in inst.out_avals:
-            value = Value(aval)
-            value.trace = self
-            value.position = self.count
-            self.outs.append((self.count, weakref.ref(value)))
+            made.append(self.output(self.count, aval))
             self.count += 1
-            made.append(value)
         return made
+
+    def output(self, position: int, aval: Aval) -> Value:
+        """A pending value for what is computed at this position."""
+        value = Value(aval)
+        value.trace = self
+        value.position = position
+        self.outs.append((position, weakref.ref(value)))
+        return value
+
+    def append_block(
+        self, block: Block, inputs: Sequence[Value], scopes: Sequence[Scope | None]
+    ) -> list[Value]:
+        """Record the steps of a block; returns its outputs."""
+        flat, starts = self.flat, self.starts
+        inner: list[int] = []
+        for uid, sources, n_outs in block.steps:
+            starts.append(len(flat))
+            flat.append(uid)
+            for source in sources:
+                if source >= 0:
+                    flat.append(inner[source])
+                else:
+                    value = inputs[~source]
+                    flat.append(value.position if value.trace is self else self.leaf(value))
+            for position in range(self.count, self.count + n_outs):
+                inner.append(position)
+            self.count += n_outs
+        self.scopes.extend(scopes)
+        return [self.output(inner[index], aval) for index, aval in block.outputs]
 
     def flush_for(self, value: Value) -> None:
         """Execute this trace because `value`, one of its outputs, is wanted."""
@@ -180,14 +217,8 @@ def record(
     """Record one op instance on this thread's trace; returns its outputs."""
     if place is META:
         return [Value(aval) for aval in inst.out_avals]
-    state = _local.state
     while True:
-        trace = state.capture or state.traces.get(place)
-        if trace is None:
-            trace = state.traces[place] = Trace(place, state)
-        for value in inputs:
-            if value.array is None and value.trace is not trace:
-                trace.admit(value)
+        trace = _open_trace(inputs, place)
         with trace.lock:
             if trace.closed:  # another thread wanted one of our values just now
                 continue
@@ -196,6 +227,39 @@ def record(
     if not trace.functional and (settings.mode == "eager" or len(trace.starts) >= settings.max_ops):
         trace.flush()
     return made
+
+
+def record_block(
+    block: Block,
+    inputs: Sequence[Value],
+    scalars: Sequence[Any],
+    scopes: Sequence[Scope | None],
+    place: Place,
+) -> list[Value]:
+    """Record the steps of a block, each in its scope; returns the block's outputs."""
+    while True:
+        trace = _open_trace(inputs, place)
+        with trace.lock:
+            if trace.closed:
+                continue
+            trace.scalars.extend(scalars)
+            made = trace.append_block(block, inputs, scopes)
+        break
+    if not trace.functional and len(trace.starts) >= settings.max_ops:
+        trace.flush()
+    return made
+
+
+def _open_trace(inputs: Sequence[Value], place: Place) -> Trace:
+    """The trace that this thread records into, all of whose inputs it may read."""
+    state = _local.state
+    trace = state.capture or state.traces.get(place)
+    if trace is None:
+        trace = state.traces[place] = Trace(place, state)
+    for value in inputs:
+        if value.array is None and value.trace is not trace:
+            trace.admit(value)
+    return trace
 
 
 def flush(*, wait: bool = False) -> None:

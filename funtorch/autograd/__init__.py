@@ -24,6 +24,7 @@ from funtorch.grad_mode import (
     no_grad,
     set_grad_enabled,
 )
+from funtorch.lowering import Aval
 from funtorch.tape import gradient_edge
 from funtorch.tensor import Tensor, dtype_of, from_host, size_of
 
@@ -64,15 +65,17 @@ def _initial_gradients(tensors: Sequence[Tensor], given: Any) -> list[Tensor]:
 
 def _initial_gradient(tensor: Tensor, grad: Tensor | None) -> Tensor:
     if grad is None:
-        if int(np.prod(size_of(tensor))) != 1:
+        aval = tensor._value.aval
+        if aval in _ones:
+            return _ones[aval]
+        if aval.size != 1:
             raise RuntimeError("grad can be implicitly created only for scalar outputs")
         if not dtype_of(tensor).is_floating_point:
             raise RuntimeError(
                 "grad can be implicitly created only for real scalar outputs but got "
                 f"{dtype_of(tensor)!r}"
             )
-        place = tensor._value.aval.place
-        return _one(size_of(tensor), dtype_of(tensor).numpy, place)
+        return _one(aval)
     if not isinstance(grad, Tensor):
         raise TypeError(f"gradients can be either Tensors or None, but got {type(grad).__name__}")
     if size_of(grad) != size_of(tensor):
@@ -89,17 +92,14 @@ def _initial_gradient(tensor: Tensor, grad: Tensor | None) -> Tensor:
     return grad
 
 
-_ones: dict[Any, Tensor] = {}
+_ones: dict[Aval, Tensor] = {}
 
 
-def _one(shape: tuple[int, ...], dtype: Any, place: Any) -> Tensor:
-    key = (shape, dtype, place)
-    found = _ones.get(key)
-    if found is None:
-        made = from_host(np.ones(shape, dtype), device=device_of(place))
-        made._value.pinned = True
-        found = _ones[key] = made
-    return found
+def _one(aval: Aval) -> Tensor:
+    made = from_host(np.ones(aval.shape, aval.dtype), device=device_of(aval.place))
+    made._value.pinned = True
+    _ones[aval] = made
+    return made
 
 
 def backward(

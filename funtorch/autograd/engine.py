@@ -12,6 +12,7 @@ from typing import Any
 
 from funtorch import dtypes
 from funtorch.anomaly import check_gradients, forward_origin
+from funtorch.autograd.plans import differentiated, planned, record_plan
 from funtorch.dispatch import OpInfo, read, record_taped
 from funtorch.grad_mode import mode
 from funtorch.lowering import record, residual_vjp_instance, vjp_dependencies, vjp_instance, within
@@ -90,17 +91,40 @@ def run(
     inputs: edges whose gradients are wanted (None: all leaves). accumulate: into `.grad`; otherwise
     the gradients at `inputs` are returned and no leaf is touched.
     """
-    task = Task(roots, keep)
-    if inputs is not None:
-        task.capture(inputs, [node for node, _ in roots])
-    for (node, index), grad in zip(roots, grads, strict=True):
-        _add(task, node, index, grad)
+    simple = inputs is None and not create_graph and len(roots) == 1
     before, mode.enabled = mode.enabled, create_graph
     try:
+        if simple and _run_planned(*roots[0], grads[0], keep):
+            return []
+        task = Task(roots, keep)
+        if inputs is not None:
+            task.capture(inputs, [node for node, _ in roots])
+        for (node, index), grad in zip(roots, grads, strict=True):
+            _add(task, node, index, grad)
         _walk(task, create_graph, accumulate)
     finally:
         mode.enabled = before
     return [task.captures.get(edge) for edge in inputs or ()]
+
+
+def _run_planned(root: Node, index: int, grad: Tensor, keep: bool) -> bool:
+    """Record the whole backward pass at one go, if there is a plan for this tape."""
+    found = planned(root, index, grad)
+    if found is None:
+        return False
+    plan, nodes = found
+    for node, value in record_plan(plan, nodes, grad._value):
+        _accumulate(node, wrap(value), create_graph=False)  # type: ignore[arg-type]
+    if not keep:
+        for node in nodes:
+            if isinstance(node, OpNode):
+                _free(node)
+    return True
+
+
+def _free(node: OpNode) -> None:
+    node.values = node.residuals = None
+    node.versions = ()  # they hold storages, and with them values
 
 
 def _walk(task: Task, create_graph: bool, accumulate: bool) -> None:
@@ -158,8 +182,7 @@ def _apply(node: Node, grads: Grads, task: Task, create_graph: bool) -> Grads:
         if isinstance(node, OpNode):
             made = _apply_op(node, grads, create_graph)
             if not task.keep:
-                node.values = node.residuals = None
-                node.versions = ()  # they hold storages, and with them values
+                _free(node)
         else:
             made = node.apply(grads)
             if not task.keep:
@@ -184,11 +207,7 @@ def _apply_op(node: OpNode, grads: Grads, create_graph: bool) -> Grads:
             "saved tensors after calling backward."
         )
     inst = node.inst
-    wrt = tuple(
-        i
-        for i, edge in enumerate(node.edges)
-        if edge is not None and inst.in_avals[i].dtype.kind in "fcV"
-    )
+    wrt = differentiated(node)
     given = tuple(i for i, g in enumerate(grads) if g is not None)
     cotangents = [_fitting(grads[i], inst.out_avals[i]) for i in given]
     _check_versions(node, wrt, given)

@@ -15,19 +15,14 @@ from funtorch.ops.memory import convert, parse_to
 from funtorch.tape import Handle
 from funtorch.tensor import Tensor, dtype_of
 
-
-class _Calls:
-    """How deep in module calls this process is; a barrier comes after the outermost."""
-
-    depth = 0
-
-
 GLOBAL_HOOKS: dict[str, dict[int, Callable[..., Any]]] = {
     "forward": {},
     "forward_pre": {},
     "full_backward": {},
     "full_backward_pre": {},
 }
+_GLOBAL = tuple(GLOBAL_HOOKS.values())
+_NO_HOOKS = ({},) * len(_GLOBAL)
 
 
 class Module(StateMixin):
@@ -72,25 +67,20 @@ class Module(StateMixin):
     # Calling ----------------------------------------------------------------------------------
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        _Calls.depth += 1
-        try:
-            with lowering.scope(id(self), type(self).__name__):
-                if self._has_hooks():
-                    return self._call_with_hooks(args, kwargs)
-                return self.forward(*args, **kwargs)
-        finally:
-            _Calls.depth -= 1
-            if _Calls.depth == 0 and not mode.enabled:
-                lowering.flush()
-
-    def _has_hooks(self) -> bool:
-        return bool(
-            self._forward_hooks
-            or self._forward_pre_hooks
-            or self._backward_hooks
-            or self._backward_pre_hooks
-            or any(GLOBAL_HOOKS.values())
-        )
+        with lowering.scope(id(self), type(self).__name__) as entered:
+            if (
+                self._forward_hooks
+                or self._forward_pre_hooks
+                or self._backward_hooks
+                or self._backward_pre_hooks
+                or _GLOBAL != _NO_HOOKS
+            ):
+                result = self._call_with_hooks(args, kwargs)
+            else:
+                result = self.forward(*args, **kwargs)
+        if entered.parent is None and not mode.enabled:
+            lowering.flush()
+        return result
 
     def _call_with_hooks(self, args: Any, kwargs: Any) -> Any:
         ran: set[int] = set()

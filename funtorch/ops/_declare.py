@@ -266,15 +266,18 @@ def _facade(
     order: Order | None,
 ) -> Callable[..., Any]:
     """The function that users call: binds, splits, records, wraps."""
-    n = len(signature.parameters)
-    all_positional = n == len(signature.positional)
-    plain = signature.varargs_at < 0
+    completions = signature.completions()
 
     def facade(*args: Any, **kwargs: Any) -> Any:
         if kwargs:
             signature.rename(kwargs)
-        if kwargs or len(args) != n or not all_positional or not plain:
             args = signature.bind(args, kwargs)  # type: ignore[assignment]
+        else:
+            tail = completions.get(len(args))
+            if tail is None:
+                args = signature.bind(args, kwargs)  # type: ignore[assignment]
+            elif tail:
+                args = (*args, *tail)
         statics, tensors, numbers = signature.split(args)
         if promote is not None:
             statics = (dtypes._default, *statics)

@@ -35,6 +35,8 @@ _KINDS = {
 
 T, S = "tensor", "number"  # marks in the statics of a call
 
+_SIMPLE = frozenset((bool, int, float, str))  # static values that are hashable as they are
+
 
 class Parameter:
     """One parameter of an op: its name, kind and default."""
@@ -65,6 +67,7 @@ class Signature:
         self.index = {p.name: i for i, p in enumerate(self.parameters)}
         self.varargs = varargs
         self.varargs_at = self.index[varargs] if varargs else -1
+        self._kinds = [(p.kind, p) for p in self.parameters]
 
     # Binding ------------------------------------------------------------------------------------
 
@@ -99,6 +102,20 @@ class Signature:
         if kwargs:
             self._refuse(kwargs)
         return bound
+
+    def completions(self) -> dict[int, tuple[Any, ...]]:
+        """By number of positional arguments, the defaults that complete a call without keywords.
+
+        A call whose number is not here has to be bound with care.
+        """
+        if self.varargs_at >= 0:
+            return {}
+        defaults = [p.default for p in self.parameters]
+        return {
+            given: tuple(defaults[given:])
+            for given in range(len(self.positional) + 1)
+            if all(p.default is not inspect.Parameter.empty for p in self.parameters[given:])
+        }
 
     def _renamed(self, parameter: Parameter, kwargs: dict[str, Any]) -> Any:
         """NumPy's names for arguments, which PyTorch takes too."""
@@ -137,13 +154,13 @@ class Signature:
         statics: list[Any] = []
         tensors: list[Tensor] = []
         numbers: list[Any] = []
-        for parameter, value in zip(self.parameters, bound, strict=True):
-            kind = parameter.kind
+        for (kind, parameter), value in zip(self._kinds, bound, strict=True):
             if kind <= TENSOR_OR_NUMBER and isinstance(value, Tensor):
                 tensors.append(value)
                 statics.append(T)
             elif kind == STATIC:
-                statics.append(_hashable(value))
+                simple = value is None or type(value) in _SIMPLE
+                statics.append(value if simple else _hashable(value))
             elif value is None and (parameter.nullable or kind == DTYPE):
                 statics.append(None)
             elif kind in (TENSOR_OR_NUMBER, NUMBER):
