@@ -6,7 +6,7 @@ import sys as _sys
 from importlib import import_module as _import_module
 from types import ModuleType as _ModuleType
 
-from funtorch import autograd, dtypes, ops, random
+from funtorch import _C, autograd, dtypes, ops, overrides, random
 from funtorch import methods as _methods
 from funtorch._surface import bind as _bind
 from funtorch.autograd import engine as _engine

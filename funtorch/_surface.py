@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import warnings
 from collections.abc import Callable
 from types import ModuleType
@@ -15,6 +14,7 @@ from funtorch.methods import METHODS
 from funtorch.ops import creation
 from funtorch.ops._declare import TABLE, Declaration
 from funtorch.ops.memory import convert
+from funtorch.overrides import FORWARDERS, KNOWN_AS, SPACES, forwarders_of, overridable
 from funtorch.tape import OpNode
 from funtorch.tensor import Storage, Tensor, copy_window, dtype_of, size_of
 from funtorch.views import adopt, check_writable
@@ -136,27 +136,21 @@ def _type_word(tensor: Tensor) -> str:
 
 def with_out(declaration: Declaration) -> Callable[..., Any]:
     """The function form: the facade, and `out=`."""
-    facade = declaration.facade
     rule = declaration.out.removesuffix(" apart")
     apart = rule != declaration.out
-    if "out" in inspect.signature(facade).parameters:
-        return facade
 
-    @functools.wraps(facade)
-    def function(*args: Any, **kwargs: Any) -> Any:
-        if kwargs and "out" in kwargs:
-            out = kwargs.pop("out")
-            if rule == "dtype" and isinstance(out, Tensor):
-                kwargs.setdefault("dtype", dtype_of(out))
-            result = facade(*args, **kwargs)
-            if out is None:
-                return result
-            if apart:
-                _check_apart(args, out)
-            return write_out(result, out, rule)
-        return facade(*args, **kwargs)
+    def writer(facade: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        out = kwargs.pop("out")
+        if rule == "dtype" and isinstance(out, Tensor):
+            kwargs.setdefault("dtype", dtype_of(out))
+        result = facade(*args, **kwargs)
+        if out is None:
+            return result
+        if apart:
+            _check_apart(args, out)
+        return write_out(result, out, rule)
 
-    return function
+    return declaration.form(writer)
 
 
 def in_place(declaration: Declaration) -> Callable[..., Any]:
@@ -165,7 +159,7 @@ def in_place(declaration: Declaration) -> Callable[..., Any]:
     name = f"{declaration.name}_"
 
     @functools.wraps(facade)
-    def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    def changed(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         check_writable(self)
         result = facade(self, *args, **kwargs)
         if size_of(result) != size_of(self):
@@ -187,8 +181,8 @@ def in_place(declaration: Declaration) -> Callable[..., Any]:
             _rewatch(node, self._storage, kept)
         return self
 
-    method.__name__ = method.__qualname__ = name
-    return method
+    changed.__name__ = changed.__qualname__ = name
+    return overridable(changed)
 
 
 def _rewatch(node: OpNode, own: Storage, result: Storage) -> None:
@@ -289,6 +283,9 @@ def _bind(declaration: Declaration, name: str, spaces: Spaces) -> None:
             setattr(spaces["functional"], f"{name}_", changed)
 
 
+_PREFIX = {"functional": "nn.functional"}
+
+
 def bind(spaces: Spaces) -> None:
     """Bind the whole table: functions into the modules, methods into Tensor."""
     for declaration in TABLE.values():
@@ -304,3 +301,7 @@ def bind(spaces: Spaces) -> None:
     for name, made in METHODS.items():
         setattr(Tensor, name, made)
     bind_operators()
+    KNOWN_AS[TABLE["true_divide"].facade] = TABLE["div"].facade
+    FORWARDERS.update(forwarders_of(METHODS))
+    SPACES.update({"torch.Tensor": Tensor, "torch": spaces["torch"]})
+    SPACES.update({f"torch.{_PREFIX.get(n, n)}": s for n, s in spaces.items() if n != "torch"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +20,7 @@ from funtorch.ops.view_ops import wrap_dim
 from funtorch.size import Size
 from funtorch.tape import AccumulateGrad, Handle, gradient_edge
 from funtorch.tensor import Tensor, copy_window, dtype_of, size_of, strides_of
+from funtorch.tensor import as_subclass as tensor_as
 from funtorch.tensor_text import text_of
 from funtorch.views import store
 
@@ -110,6 +112,15 @@ class Layout:
 
 
 strided = Layout()
+
+
+@method
+def as_subclass(self: Tensor, cls: Any) -> Any:
+    """The same tensor, its place on the tape included, as an instance of a subclass of Tensor."""
+    if not isinstance(cls, builtins.type) or not issubclass(cls, Tensor):
+        raise TypeError("cls must be a type (not an instance of a type)")
+    leaf = self._requires and self._node is None
+    return tensor_as(self.view_as(self) if leaf else self, cls)
 
 
 @attribute
@@ -580,6 +591,14 @@ def __setitem__(self: Tensor, key: Any, value: Any) -> None:
     indexing.setitem(self, key, value)
 
 
+def _make_subclass(cls: Any, data: Tensor, require_grad: bool = False) -> Any:
+    """A leaf of a subclass on the memory of `data`."""
+    made = tensor_as(data.detach(), cls)
+    made._requires = require_grad
+    return made
+
+
+METHODS["_make_subclass"] = staticmethod(_make_subclass)
 METHODS["__deepcopy__"] = deepcopy_tensor
 METHODS["__reduce_ex__"] = reduce_tensor
 

@@ -14,6 +14,7 @@ import numpy as np
 from funtorch import dtypes
 from funtorch.device import device, device_of, place_of
 from funtorch.lowering import META, Value, aval_of, constant
+from funtorch.overrides import PLAIN, TENSOR, declared, default_torch_function
 from funtorch.size import Size
 
 if TYPE_CHECKING:
@@ -92,6 +93,16 @@ class Tensor:
         else:
             made = alias(args[0])
         return made if cls is Tensor else as_subclass(made, cls)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        declared(cls)
+
+    __torch_function__ = classmethod(default_torch_function)
+
+
+PLAIN.add(Tensor)
+TENSOR.append(Tensor)
 
 
 legacy_constructor: list[Any] = [None]

@@ -13,6 +13,7 @@ from funtorch import device as _devices
 from funtorch import dtypes
 from funtorch.methods import LEGACY_NAMES
 from funtorch.ops.creation import empty, tensor
+from funtorch.overrides import overridable
 from funtorch.tensor import Tensor, dtype_of
 
 e, pi, inf, nan = math.e, math.pi, math.inf, math.nan
@@ -24,31 +25,37 @@ def is_tensor(obj: Any) -> bool:
     return isinstance(obj, Tensor)
 
 
+@overridable
 def is_floating_point(input: Tensor) -> bool:
     """Is it of a floating-point type?"""
     return dtype_of(input).is_floating_point
 
 
+@overridable
 def is_complex(input: Tensor) -> bool:
     """Is it of a complex type?"""
     return dtype_of(input).is_complex
 
 
+@overridable
 def is_signed(input: Tensor) -> bool:
     """Is it of a type with negative numbers?"""
     return dtype_of(input).is_signed
 
 
+@overridable
 def is_conj(input: Tensor) -> bool:
     """Is it a conjugate view?"""
     return bool(input.is_conj())
 
 
+@overridable
 def is_inference(input: Tensor) -> bool:
     """Was it made in inference mode?"""
     return input._inference
 
 
+@overridable
 def is_nonzero(input: Tensor) -> bool:
     """Is the one element other than zero?"""
     if input._value.aval.size == 0:
@@ -56,11 +63,13 @@ def is_nonzero(input: Tensor) -> bool:
     return bool(input)
 
 
+@overridable
 def numel(input: Tensor) -> int:
     """Number of elements."""
     return input._value.aval.size
 
 
+@overridable
 def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
     """Views of pieces of one size, or of the sizes in a list. (The method names it otherwise.)"""
     pieces: tuple[Tensor, ...] = tensor.split(split_size_or_sections, dim)

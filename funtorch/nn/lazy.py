@@ -10,11 +10,14 @@ from funtorch.nn.layers import Linear
 from funtorch.nn.module import Module
 from funtorch.nn.parameter import Parameter
 from funtorch.ops.creation import empty
+from funtorch.overrides import no_override
 from funtorch.tensor import Tensor, copy_window
 
 
 class _Uninitialized:
     """A tensor without a shape yet. What would read it raises ValueError."""
+
+    __torch_function__ = staticmethod(no_override)
 
     def materialize(self: Any, shape: Any, device: Any = None, dtype: Any = None) -> None:
         """Give it memory and a shape; it is an ordinary parameter or buffer from here on."""

@@ -7,12 +7,15 @@ from typing import Any
 
 from funtorch.ops.creation import empty
 from funtorch.ops.memory import _clone
+from funtorch.overrides import no_override
 from funtorch.tensor import Tensor, as_subclass
 from funtorch.tensor_text import text_of
 
 
 class Parameter(Tensor):
     """A tensor that becomes a parameter of the module it is assigned to."""
+
+    __torch_function__ = staticmethod(no_override)  # type: ignore[assignment]
 
     def __new__(cls, data: Any = None, requires_grad: bool = True) -> Any:
         if data is None:
@@ -48,6 +51,7 @@ class Buffer(Tensor):
     """A tensor that becomes a buffer of the module it is assigned to."""
 
     persistent: bool
+    __torch_function__ = staticmethod(no_override)  # type: ignore[assignment]
 
     def __new__(cls, data: Any = None, *, persistent: bool = True) -> Any:
         if data is None:

@@ -24,6 +24,7 @@ from funtorch.dispatch import OpInfo, call, lay_out
 from funtorch.lowering import Op
 from funtorch.ops._promote import TracedScalar
 from funtorch.ops._signature import Signature
+from funtorch.overrides import overridable, override, overriding, watch
 from funtorch.tensor import Tensor, size_of
 
 Array = jax.Array
@@ -42,8 +43,15 @@ slowest to the fastest in memory, or None for C order. Strides are all it decide
 FORMS = ("function", "method", "inplace", "functional", "special", "linalg", "fft")
 
 
+Writer = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
+"""(facade, args, kwargs with `out`) -> the result, written there."""
+
+
 class Declaration:
-    """Everything that was said about one op or composite."""
+    """Everything that was said about one op or composite.
+
+    facade: what the method is. form(writer): the same as a function that takes `out=`.
+    """
 
     def __init__(
         self,
@@ -53,9 +61,11 @@ class Declaration:
         aliases: tuple[str, ...],
         composite: bool,
         out: str,
+        form: Callable[[Writer], Callable[..., Any]],
     ) -> None:
         self.name = name
         self.facade = facade
+        self.form = form
         self.forms = forms
         self.aliases = aliases
         self.composite = composite
@@ -111,15 +121,21 @@ def op(
             pointwise=layout == "pointwise",
         )
         many = str(body.__annotations__.get("return", "")).startswith(("tuple", "list"))
-        facade = _facade(info, signature, promote, _result_type(own_name, returns), many, order)
-        functools.update_wrapper(facade, body)
-        facade.__name__ = facade.__qualname__ = own_name
-        facade.lower = body  # type: ignore[attr-defined]
-        facade.info = info  # type: ignore[attr-defined]
-        facade.signature = signature  # type: ignore[attr-defined]
+        result_type = _result_type(own_name, returns)
+
+        def form(writer: Writer | None) -> Callable[..., Any]:
+            made = _facade(info, signature, promote, result_type, many, order, writer)
+            functools.update_wrapper(made, body)
+            made.__name__ = made.__qualname__ = own_name
+            made.lower = body  # type: ignore[attr-defined]
+            made.info = info  # type: ignore[attr-defined]
+            made.signature = signature  # type: ignore[attr-defined]
+            return made
+
+        facade = form(None)
         allowed = _forms(own_name, forms, function)
         rule = out or ("cast" if layout == "pointwise" and promote else "exact")
-        _declare(Declaration(own_name, facade, allowed, aliases, False, rule))
+        _declare(Declaration(own_name, facade, allowed, aliases, False, rule, form))
         return facade
 
     return decorate
@@ -138,15 +154,28 @@ def composite(
         own_name = name or body.__name__
         allowed = _forms(own_name, forms, function)
 
-        @functools.wraps(body)
-        def facade(*args: Any, **kwargs: Any) -> Any:
-            if kwargs:
-                _rename(kwargs, parameters)
-            return body(*args, **kwargs)
-
         code = body.__code__
         parameters = set(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
-        _declare(Declaration(own_name, facade, allowed, aliases, True, out))
+
+        def named(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            _rename(kwargs, parameters)
+            return body(*args, **kwargs)
+
+        def form(writer: Writer) -> Callable[..., Any]:
+            def written(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+                if "out" in kwargs and "out" not in parameters:
+                    return writer(facade, args, kwargs)
+                return named(args, kwargs)
+
+            return public(written)
+
+        def public(with_keywords: Callable[..., Any]) -> Callable[..., Any]:
+            made = overridable(body, with_keywords)
+            made.__name__ = made.__qualname__ = own_name.removeprefix("_functional_")
+            return made
+
+        facade = public(named)
+        _declare(Declaration(own_name, facade, allowed, aliases, True, out, form))
         return facade
 
     return decorate
@@ -264,21 +293,36 @@ def _facade(
     result_type: Any,
     many: bool,
     order: Order | None,
+    writer: Writer | None,
 ) -> Callable[..., Any]:
     """The function that users call: binds, splits, records, wraps."""
     completions = signature.completions()
 
     def facade(*args: Any, **kwargs: Any) -> Any:
+        if watch.on:
+            found = overriding(args, kwargs)
+            if found is not None:
+                return override(facade, found, args, kwargs)
         if kwargs:
+            if writer is not None and "out" in kwargs:
+                return writer(facade, args, kwargs)
             signature.rename(kwargs)
-            args = signature.bind(args, kwargs)  # type: ignore[assignment]
-        else:
-            tail = completions.get(len(args))
-            if tail is None:
-                args = signature.bind(args, kwargs)  # type: ignore[assignment]
-            elif tail:
-                args = (*args, *tail)
-        statics, tensors, numbers = signature.split(args)
+        try:
+            if kwargs:
+                args = tuple(signature.bind(args, kwargs))
+            else:
+                tail = completions.get(len(args))
+                if tail is None:
+                    args = tuple(signature.bind(args, kwargs))
+                elif tail:
+                    args = (*args, *tail)
+            statics, tensors, numbers = signature.split(args)
+        except TypeError:
+            # Perhaps of a type that overrides, met for the first time: the watch was not on.
+            found = overriding(args, kwargs)
+            if found is None:
+                raise
+            return override(facade, found, args, kwargs)
         if promote is not None:
             statics = (dtypes._default, *statics)
         if autocast_hook[0] is not None:
