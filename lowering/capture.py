@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from funtorch.lowering.aval import Aval, Place
 from funtorch.lowering.program import Program, decode
 from funtorch.lowering.record import Trace, owner
+from funtorch.lowering.scope import Scope
 from funtorch.lowering.value import Value, births
 
 
 class Captured(NamedTuple):
-    """A function's program. Its leaves are first the placeholders, then what it closed over."""
+    """A function's program. Its leaves are first the placeholders, then what it closed over.
+
+    scopes: the module call that each step was recorded in; places: where in the user's source, if
+    the capture was asked to tell.
+    """
 
     program: Program
     closed_over: list[Value]
     scalars: tuple[Any, ...]
     key: Any
+    scopes: tuple[Scope | None, ...] = ()
+    places: tuple[Any, ...] = ()
 
 
 class capture:  # noqa: N801  (a context manager, used as a verb)
@@ -27,16 +34,20 @@ class capture:  # noqa: N801  (a context manager, used as a verb)
         inputs = [captured.placeholder(aval) for aval in avals]
         outputs = function(inputs)
     result = captured.finish(outputs)
+
+    locate() -> where in the source the op that is being recorded stands.
     """
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, locate: Callable[[], Any] | None = None) -> None:
         self.place = place
+        self.locate = locate
         self.placeholders: list[Value] = []
 
     def __enter__(self) -> capture:
         self.state = owner()
         self.before = self.state.capture
         self.trace = Trace(self.place, self.state, functional=True)
+        self.trace.locate = self.locate
         self.state.capture = self.trace
         self.outer_births, births.seen = births.seen, set()
         return self
@@ -72,7 +83,8 @@ class capture:  # noqa: N801  (a context manager, used as a verb)
         scalars = tuple(trace.scalars)
         types = tuple(map(type, scalars))
         key = (tuple(trace.flat), decoded.leaves, positions, scalars, types, self.place)
-        return Captured(decoded, [v for v, _ in closed], scalars, key)
+        told = tuple(trace.scopes), tuple(trace.places)
+        return Captured(decoded, [v for v, _ in closed], scalars, key, *told)
 
 
 def decode_with_leaves(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from funtorch.lowering import execute
@@ -47,12 +47,14 @@ class Trace:
         "flat",
         "functional",
         "leaves",
+        "locate",
         "lock",
         "origins",
         "outer",
         "outs",
         "owner",
         "place",
+        "places",
         "scalars",
         "scopes",
         "starts",
@@ -74,6 +76,9 @@ class Trace:
         self.outs: list[tuple[int, weakref.ref[Value]]] = []
         # Storages written in place, with what they held: kept by a functional trace that asks.
         self.written: dict[Any, Any] | None = None
+        # Where in the source each op stands, if somebody wants to know.
+        self.locate: Callable[[], Any] | None = None
+        self.places: list[Any] = []
         self.count = 0
         self.lock = threading.RLock()
         self.closed = False
@@ -114,6 +119,8 @@ class Trace:
         flat = self.flat
         self.starts.append(len(flat))
         self.scopes.append(self.owner.scope)
+        if self.locate is not None:
+            self.places.append(self.locate())
         flat.append(inst.uid)
         for value in inputs:
             flat.append(value.position if value.trace is self else self.leaf(value))

@@ -19,7 +19,7 @@ from funtorch.export.structure import described
 from funtorch.func.stateful import Pure, purify
 from funtorch.lowering import Aval, Value, aot, aval_of
 from funtorch.lowering.op import lowering_for
-from funtorch.lowering.program import prune
+from funtorch.lowering.program import Program, prune
 from funtorch.lowering.program import run as run_program
 from funtorch.lowering.symbolic import Fit, ShapeError, generalised, sample_sizes
 from funtorch.lowering.x64 import x64
@@ -36,6 +36,7 @@ class Built(NamedTuple):
     constants: list[Value]
     function: Callable[..., list[Any]]
     structs: list[jax.ShapeDtypeStruct]
+    recording: Recording
 
     def stored(self, gradient: bool = True) -> Stored:
         """As bytes, with its gradient unless nobody will want it."""
@@ -59,6 +60,29 @@ class Request(NamedTuple):
     names: Sequence[str]
     platforms: Sequence[str] = aot.PLATFORMS
     numbers: Mapping[str, tuple[float, Callable[[float], None]]] = MappingProxyType({})
+    locate: Callable[[], Any] | None = None
+
+
+class Recording(NamedTuple):
+    """What a request recorded, with sizes generalised: steps, and the avals of its inputs.
+
+    where: the places of each number among the scalars. symbols: the dimensions by name.
+    """
+
+    request: Request
+    pure: Pure
+    program: Program
+    scalars: list[Any]
+    where: dict[str, list[int]]
+    symbols: dict[str, Any]
+    spec: Any
+    paths: list[str]
+    in_avals: list[Aval]
+    dims: dict[str, list[int | None]]
+
+    def needed(self) -> Program:
+        """The steps that the outputs need."""
+        return prune(self.program)
 
 
 def argument_names(function: Callable[..., Any], args: Any, kwargs: Any) -> list[str]:
@@ -180,8 +204,8 @@ def _resized(avals: Sequence[Aval], axes: Axes, sizes: Mapping[str, Any]) -> lis
     return made
 
 
-def build(request: Request, axes: Axes | None = None) -> Built:
-    """Capture and export. Raises ShapeError (in the user's dims) and what the function raises."""
+def recorded(request: Request, axes: Axes | None = None) -> Recording:
+    """Capture. Raises ShapeError (in the user's dims) and what the function raises."""
     spec, leaves, paths = describe(request)
     avals = [read(t).aval for t in leaves]
     axes = axes or [{} for _ in leaves]
@@ -192,16 +216,14 @@ def build(request: Request, axes: Axes | None = None) -> Built:
             program, scalars, symbols = pure.program, list(pure.captured.scalars), {}
         else:
             pure, where, program, scalars, symbols = _generalised(request, avals, axes, named)
-    constraints = {n: [max(d.min, 1), d.max] for n, (d, _) in named.items()}
-    return _exported(
-        request,
-        pure,
-        (program, scalars, where),
-        spec,
-        paths,
-        _resized(avals, axes, symbols),
-        constraints,
-    )
+    dims = {n: [max(d.min, 1), d.max] for n, (d, _) in named.items()}
+    in_avals = _resized(avals, axes, symbols)
+    return Recording(request, pure, program, scalars, where, symbols, spec, paths, in_avals, dims)
+
+
+def build(request: Request, axes: Axes | None = None) -> Built:
+    """Capture and export. Raises ShapeError (in the user's dims) and what the function raises."""
+    return _exported(recorded(request, axes))
 
 
 def purified(request: Request, avals: Sequence[Aval]) -> tuple[Pure, dict[str, list[int]]]:
@@ -212,7 +234,12 @@ def purified(request: Request, avals: Sequence[Aval]) -> tuple[Pure, dict[str, l
             put(factor * (i + 1))
         try:
             return purify(
-                request.function, request.args, request.kwargs, request.state, avals=avals
+                request.function,
+                request.args,
+                request.kwargs,
+                request.state,
+                avals=avals,
+                locate=request.locate,
             )
         finally:
             for value, put in request.numbers.values():
@@ -282,18 +309,12 @@ def _generalised(
     return pures[0], where, program, scalars, symbols
 
 
-def _exported(
-    request: Request,
-    pure: Pure,
-    found: tuple[Any, list[Any], dict[str, list[int]]],
-    spec: Any,
-    paths: Sequence[str],
-    in_avals: Sequence[Aval],
-    dims: dict[str, list[int | None]],
-) -> Built:
-    program, scalars, where = found
+def _exported(recording: Recording) -> Built:
+    request, pure, scalars = recording.request, recording.pure, recording.scalars
+    spec, paths, in_avals = recording.spec, recording.paths, recording.in_avals
+    where, dims = recording.where, recording.dims
+    program, steps = recording.program, recording.needed()
     n_state = len(pure.names)
-    steps = prune(program)
     draws = pure.draws
     place = program.leaf_avals[n_state].place
 
@@ -335,7 +356,7 @@ def _exported(
         inputs, outputs, dims, spec, out_spec, list(request.platforms), 0, donate, ops
     )
     signature.numbers = {name: float(value) for name, (value, _) in request.numbers.items()}
-    return Built(signature, made, pure.constants, function, structs)
+    return Built(signature, made, pure.constants, function, structs, recording)
 
 
 def _placeholder(aval: Any) -> Tensor:

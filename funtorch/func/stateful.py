@@ -135,12 +135,13 @@ def purify(
     state: Mapping[str, Tensor],
     *,
     avals: Sequence[Aval] | None = None,
+    locate: Callable[[], Any] | None = None,
 ) -> Pure:
     """Trace `function(*args, **kwargs)`, whose state has these names, into a program.
 
     Tensors among the arguments become inputs (with `avals` instead of their own, if given), other
-    arguments stay as they are. Raises RuntimeError if the function changes a tensor in place that
-    is neither state nor input.
+    arguments stay as they are. locate: see `capture`. Raises RuntimeError if the function changes a
+    tensor in place that is neither state nor input.
     """
     kept, aliases = plain_state(state)
     leaves, structure = tree.tree_flatten((args, kwargs), is_leaf=is_leaf)
@@ -150,7 +151,7 @@ def purify(
     own = [read(t).aval for t in tensors]
     place = (found or own or [aval_of((), np.dtype("f4"), place_of(None))])[0].place
     key_aval = aval_of((2,), np.dtype(np.uint32), place)
-    with capture(place) as recorder, borrowed(list(state.values())) as loan:
+    with capture(place, locate) as recorder, borrowed(list(state.values())) as loan:
         recorder.trace.written = {}
         for tensor, aval in zip(tensors, own, strict=True):
             loan.put(tensor._storage, recorder.placeholder(aval))

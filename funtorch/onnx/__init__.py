@@ -1,4 +1,4 @@
-"""ONNX models as trainable modules: `load`, and the interface of `onnx.backend` in `backend`."""
+"""ONNX models as trainable modules: `load`, the interface of `onnx.backend`; and `export`."""
 
 from __future__ import annotations
 
@@ -33,8 +33,26 @@ from funtorch.onnx import (
 )
 from funtorch.onnx.module import OnnxModule, load
 from funtorch.onnx.rules import UnsupportedNodes
+from funtorch.onnx.writing import (
+    OnnxExporterError,
+    ONNXProgram,
+    OperatorExportTypes,
+    TrainingMode,
+    UnsupportedOps,
+    export,
+)
 
-__all__ = ["OnnxModule", "UnsupportedNodes", "load"]
+__all__ = [
+    "ONNXProgram",
+    "OnnxExporterError",
+    "OnnxModule",
+    "OperatorExportTypes",
+    "TrainingMode",
+    "UnsupportedNodes",
+    "UnsupportedOps",
+    "export",
+    "load",
+]
 
 
 def __getattr__(name: str) -> object:

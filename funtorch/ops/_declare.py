@@ -130,6 +130,7 @@ def op(
             made.lower = body  # type: ignore[attr-defined]
             made.info = info  # type: ignore[attr-defined]
             made.signature = signature  # type: ignore[attr-defined]
+            made.promote = promote  # type: ignore[attr-defined]
             return made
 
         facade = form(None)

@@ -1,0 +1,327 @@
+"""`torch.onnx.export`: from a model and example arguments to an ONNXProgram."""
+
+from __future__ import annotations
+
+import enum
+import functools
+import re
+import sys
+import warnings
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from funtorch.dispatch import to_host
+from funtorch.export.build import (
+    Axes,
+    Recording,
+    Request,
+    argument_names,
+    axes_of,
+    describe,
+    guesses,
+    recorded,
+)
+from funtorch.export.dims import Dim
+from funtorch.export.program import ExportedProgram
+from funtorch.export.runtime import entries_of
+from funtorch.func.pure import is_leaf, tree
+from funtorch.func.stateful import module_state, purify
+from funtorch.grad_mode import no_grad
+from funtorch.lowering.symbolic import ShapeError
+from funtorch.lowering.x64 import x64
+from funtorch.nn.module import Module
+from funtorch.onnx.writing import check
+from funtorch.onnx.writing.emit import Emitter, constants_of, library, weights_of
+from funtorch.onnx.writing.graph import Graph
+from funtorch.onnx.writing.program import ONNXProgram
+from funtorch.onnx.writing.proto import Finished
+from funtorch.onnx.writing.table import OnnxExporterError
+from funtorch.tensor import Tensor
+
+OPSETS = range(18, 27)
+DEFAULT_OPSET = 20
+
+
+class TrainingMode(enum.IntEnum):
+    """Kept for old calls: a model is written in the mode it is in."""
+
+    EVAL = 0
+    PRESERVE = 1
+    TRAINING = 2
+
+
+class OperatorExportTypes(enum.IntEnum):
+    """Kept for old calls: there is only ONNX."""
+
+    ONNX = 0
+
+
+def export(
+    model: Any,
+    args: Any = (),
+    f: Any = None,
+    *,
+    kwargs: dict[str, Any] | None = None,
+    verbose: bool | None = None,
+    input_names: Sequence[str] | None = None,
+    output_names: Sequence[str] | None = None,
+    opset_version: int | None = None,
+    dynamo: bool = True,
+    external_data: bool = True,
+    dynamic_shapes: Any = None,
+    custom_translation_table: Mapping[Any, Callable[..., Any]] | None = None,
+    report: bool = False,
+    optimize: bool = True,
+    verify: bool = True,
+    profile: bool = False,
+    dump_exported_program: bool = False,
+    artifacts_dir: Any = ".",
+    export_params: bool = True,
+    keep_initializers_as_inputs: bool = False,
+    dynamic_axes: Mapping[str, Any] | None = None,
+    training: Any = TrainingMode.EVAL,
+    operator_export_type: Any = OperatorExportTypes.ONNX,
+    do_constant_folding: bool = True,
+    custom_opsets: Mapping[str, int] | None = None,
+    export_modules_as_functions: bool | Collection[type] = False,
+    autograd_inlining: bool = True,
+) -> ONNXProgram | None:
+    """Write a module's forward for these arguments as ONNX, and to the path `f` if there is one.
+
+    The model is captured in the mode it is in, at opsets 18 to 26 (default 20). Dimensions named in
+    `dynamic_shapes` (as for torch.export.export; strings do as names) or `dynamic_axes` stay
+    symbolic all through. verify: the written model is run on the example arguments, in onnxruntime
+    if that is installed, and must agree with funtorch.
+
+    custom_translation_table: op -> rule(g, *arguments of the op) -> value; see `writing.table`.
+
+    Raises UnsupportedOps, which names every op without a form in ONNX; ShapeError; VerificationError.
+    """
+    for name, asked in (("report", report), ("profile", profile),
+                        ("dump_exported_program", dump_exported_program)):  # fmt: skip
+        if asked:
+            raise NotImplementedError(f"torch.onnx.export({name}=True) is not there")
+    args, kwargs = _arguments(args, kwargs, dynamo)
+    request = _request(model, args, kwargs)
+    names = _input_names(request, input_names)
+    recording = _recording(model, request, names, dynamic_shapes, dynamic_axes)
+    finished = _finished(
+        recording, opset_version, names, output_names, custom_translation_table, model
+    )
+    finished.domains.update(custom_opsets or {})
+    given = model if isinstance(model, ExportedProgram) else None
+    program = ONNXProgram(finished, given, functools.partial(_flat_arguments, request))
+    check.checked(program)
+    if verify:
+        inputs = [np.asarray(to_host(t.detach())) for t in describe(request)[1]]
+        check.compared(program, inputs, _expected(model, request, recording, inputs))
+        program.release()
+    if verbose:
+        print(program)
+    if f is not None:
+        program.save(
+            f,
+            include_initializers=export_params,
+            keep_initializers_as_inputs=keep_initializers_as_inputs,
+            external_data=external_data and not hasattr(f, "write"),
+        )
+    return program if dynamo else None
+
+
+def _arguments(args: Any, kwargs: Any, dynamo: bool) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Positional and keyword arguments. The old exporter took a last dict for the latter."""
+    args = (args,) if isinstance(args, Tensor) else tuple(args)
+    if not dynamo and kwargs is None and args and isinstance(args[-1], dict):
+        return args[:-1], dict(args[-1])
+    return args, dict(kwargs or {})
+
+
+def _flat_arguments(request: Request, args: Any, kwargs: Any) -> list[Tensor]:
+    return describe(request._replace(args=tuple(args), kwargs=dict(kwargs)))[1]
+
+
+def _caller() -> str:
+    """The line of the user's code that is running: file without folders, line, function."""
+    frame: Any = sys._getframe(2)
+    own = library()
+    while frame is not None:
+        code = frame.f_code
+        if not code.co_filename.startswith((*own, "<")):
+            name = re.split(r"[\\/]", code.co_filename)[-1]
+            return f'File "{name}", line {frame.f_lineno}, in {code.co_name}'
+        frame = frame.f_back
+    return ""
+
+
+def _request(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Request:
+    if isinstance(model, ExportedProgram):
+        if model._built is None:
+            raise OnnxExporterError(
+                "an ExportedProgram that was loaded from a file holds no ops any more: write the "
+                "one that torch.export.export returned"
+            )
+        recording: Recording = model._built.recording
+        return recording.request
+    if isinstance(model, Module):
+        state = module_state(model)
+        roles = {n: e["role"] for n, e in entries_of(model).items()}
+        names = argument_names(model.forward, args, kwargs)
+        return Request(model, args, kwargs, state, roles, names, locate=_caller)
+    if not callable(model):
+        raise TypeError(f"expected a Module, a function or an ExportedProgram, not {type(model)}")
+    return Request(model, args, kwargs, {}, {}, argument_names(model, args, kwargs), locate=_caller)
+
+
+def _input_names(request: Request, given: Sequence[str] | None) -> list[str]:
+    paths = [re.sub(r"\W+", "_", p).strip("_") for p in describe(request)[2]]
+    if given is not None and len(given) > len(paths):
+        raise ValueError(f"{len(given)} input names for {len(paths)} inputs: {paths}")
+    names = [*(given or ()), *paths[len(given or ()) :]]
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            names[i] = f"{name}_{i}"
+    return names
+
+
+def _recording(
+    model: Any, request: Request, names: Sequence[str], dynamic_shapes: Any, dynamic_axes: Any
+) -> Recording:
+    if isinstance(model, ExportedProgram):
+        return model._built.recording  # type: ignore[union-attr]
+    axes = axes_of(request, _with_dims(dynamic_shapes, {}))
+    if dynamic_axes and dynamic_shapes is None:
+        axes = _from_axes(dynamic_axes, names, request)
+    with no_grad():
+        for settled in guesses(axes, request):
+            try:
+                return recorded(request, settled)
+            except ShapeError:
+                continue
+        return recorded(request, axes)
+
+
+def _with_dims(spec: Any, known: dict[str, Dim]) -> Any:
+    """dynamic_shapes with a Dim for each string."""
+    if isinstance(spec, str):
+        return known.setdefault(spec, Dim(_identifier(spec)))
+    if isinstance(spec, dict):
+        return {k: _with_dims(v, known) for k, v in spec.items()}
+    if isinstance(spec, list | tuple):
+        return type(spec)(_with_dims(v, known) for v in spec)
+    return spec
+
+
+def _identifier(name: str) -> str:
+    made = re.sub(r"\W", "_", name)
+    return made if made.isidentifier() else f"d_{made}"
+
+
+def _from_axes(dynamic_axes: Mapping[str, Any], names: Sequence[str], request: Request) -> Axes:
+    """Dims by the names of inputs. They are hints: those that must be equal may become one."""
+    dims: dict[str, Dim] = {}
+    found: Axes = []
+    for name, tensor in zip(names, describe(request)[1], strict=True):
+        given = dynamic_axes.get(name, {})
+        if not isinstance(given, Mapping):
+            given = {axis: f"{name}_dynamic_axes_{i + 1}" for i, axis in enumerate(given)}
+        own = {}
+        for axis, label in given.items():
+            dim = dims.get(label)
+            if dim is None:
+                dim = dims[label] = Dim(_identifier(label))
+                dim.auto = dim.dynamic = True
+            own[axis % max(tensor.ndim, 1)] = dim
+        found.append(own)
+    return found
+
+
+def _modules(model: Any) -> dict[int, tuple[str, str]]:
+    """module id -> (its path, its class)"""
+    if not isinstance(model, Module):
+        return {}
+    return {
+        id(m): (n, f"{type(m).__module__}.{type(m).__qualname__}")
+        for n, m in model.named_modules(remove_duplicate=False)
+    }
+
+
+def _finished(
+    recording: Recording,
+    opset: int | None,
+    names: Sequence[str],
+    output_names: Sequence[str] | None,
+    table: Mapping[Any, Callable[..., Any]] | None,
+    model: Any,
+) -> Finished:
+    opset = DEFAULT_OPSET if opset is None else opset
+    if opset not in OPSETS:
+        raise ValueError(f"opset_version is one of {OPSETS[0]} to {OPSETS[-1]}, not {opset}")
+    pure = recording.pure
+    if pure.changed:
+        changed = ", ".join(pure.names[i] for i in pure.changed[:3])
+        warnings.warn(
+            f"the model changes its state ({changed}{', ...' if len(pure.changed) > 3 else ''}), "
+            "which an ONNX graph cannot: outputs are right, the new state is left out "
+            "(call eval() before exporting, or see torch.onnx.export_training_step)",
+            stacklevel=3,
+        )
+    program = recording.needed()
+    program = program._replace(outputs=program.outputs[: pure.n_outputs])
+    g = Graph(opset)
+    inputs = [
+        g.value(name, aval.dtype, tuple(aval.shape))
+        for name, aval in zip(names, recording.in_avals, strict=True)
+    ]
+    wanted = [*(output_names or ())]
+    wanted += [f"output_{i}" for i in range(len(wanted), pure.n_outputs)]
+    if len(wanted) > pure.n_outputs:
+        raise ValueError(f"{len(wanted)} output names for {pure.n_outputs} outputs")
+    for name in wanted:
+        g.fresh(name)
+    sources(g, inputs)
+    leaves = [g.initializer(n, a) for n, a in weights_of(recording)]
+    leaves += [g.value("rng_key", np.uint32, (2,)), *inputs]
+    leaves += [g.const(a) for a in constants_of(recording)]
+    emitter = Emitter(g, recording, _modules(model), translations(table))
+    outs = emitter.run(program, leaves, recording.scalars)
+    return Finished(g, inputs, outs, wanted)
+
+
+def sources(g: Graph, inputs: Sequence[Any]) -> None:
+    """Tell where each dimension can be read; those named plainly go first."""
+    places = [(n, v, i) for v in inputs for i, n in enumerate(v.shape) if not isinstance(n, int)]
+    for dim, value, axis in sorted(places, key=lambda p: len(str(p[0]))):
+        g.sizes.source(dim, value, axis)
+
+
+def translations(table: Mapping[Any, Callable[..., Any]] | None) -> dict[str, Callable[..., Any]]:
+    """op name -> rule, from a table whose keys are ops or their names."""
+    found = {}
+    for key, fn in (table or {}).items():
+        info = getattr(key, "info", None)
+        name = info.op.name if info is not None else getattr(key, "__name__", key)
+        found[str(name)] = fn
+    return found
+
+
+def _expected(
+    model: Any, request: Request, recording: Recording, inputs: Sequence[Any]
+) -> list[np.ndarray[Any, Any]]:
+    """What funtorch computes for the example arguments. Changes no state."""
+    pure = recording.pure
+    if not (pure.changed or pure.written or pure.draws):
+        with no_grad():
+            result = request.function(*request.args, **request.kwargs)
+        leaves = [x for x in tree.tree_flatten(result, is_leaf=is_leaf)[0] if isinstance(x, Tensor)]
+        return [np.asarray(to_host(t.detach())) for t in leaves]
+    with no_grad():
+        again = purify(request.function, request.args, request.kwargs, request.state)
+    with x64():
+        state = [a for _, a in weights_of(recording)]
+        key = np.zeros(2, np.uint32)
+        consts = [v.concrete() for v in again.constants]
+        outs = jax.jit(again)(state, key, list(inputs), consts)
+    return [np.asarray(o) for o in outs[: pure.n_outputs]]

@@ -1,0 +1,81 @@
+"""Ops without a rule of their own: their lowering is traced, and its primitives are translated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from funtorch.lowering.op import lowering_for
+from funtorch.lowering.x64 import x64
+from funtorch.onnx.writing.table import PRIMITIVES, NoRule
+from funtorch.onnx.writing.values import Val
+
+_INLINED = ("jaxpr", "call_jaxpr", "fun_jaxpr")
+
+
+def traced(function: Callable[..., Sequence[Any]], avals: Sequence[Any], place: Any) -> Any:
+    """The closed jaxpr of a lowering at these avals, whose shapes may be symbolic."""
+    with x64(), lowering_for(place):
+        structs = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in avals]
+        return jax.make_jaxpr(function)(*structs)
+
+
+def translate(g: Any, closed: Any, inputs: Sequence[Val]) -> list[Val]:
+    """The outputs of a closed jaxpr on these values. Raises NoRule."""
+    jaxpr = closed.jaxpr
+    env: dict[Any, Val] = {}
+
+    def value(atom: Any) -> Val:
+        if hasattr(atom, "val"):  # a literal
+            return g.const(np.asarray(atom.val, atom.aval.dtype))  # type: ignore[no-any-return]
+        return env[atom]
+
+    env.update(zip(jaxpr.invars, inputs, strict=True))
+    for var, const in zip(jaxpr.constvars, closed.consts, strict=True):
+        env[var] = const if isinstance(const, Val) else constant(g, const)
+    for eqn in jaxpr.eqns:
+        outs = _equation(g, eqn, [value(v) for v in eqn.invars])
+        for var, out in zip(eqn.outvars, outs, strict=True):
+            settle(out, var.aval, eqn.primitive.name)
+            env[var] = out
+    return [value(v) for v in jaxpr.outvars]
+
+
+def constant(g: Any, const: Any) -> Val:
+    """An array that a lowering closed over."""
+    if not hasattr(const, "dtype") and not isinstance(const, bool | int | float):
+        return g.number(const)  # type: ignore[no-any-return]  # a symbolic dimension
+    return g.const(np.asarray(const))  # type: ignore[no-any-return]
+
+
+def settle(out: Val, aval: Any, name: str) -> None:
+    """Give a value the shape it is known to have; a wrong dtype is a mistake of the rule."""
+    if out.dtype != aval.dtype:
+        raise AssertionError(f"the rule for {name} gives {out.dtype}, expected {aval.dtype}")
+    if out.shape is None:
+        out.shape = out.held = tuple(aval.shape)
+    elif len(out.shape) != len(aval.shape):
+        raise AssertionError(f"the rule for {name} gives {out.shape}, expected {aval.shape}")
+
+
+def _equation(g: Any, eqn: Any, values: list[Val]) -> Sequence[Val]:
+    name = eqn.primitive.name
+    found = PRIMITIVES.get(name)
+    if found is not None:
+        if any(_complex(v.aval) for v in (*eqn.invars, *eqn.outvars)):
+            raise NoRule("ONNX has no arithmetic on complex numbers")
+        outs = found(g, eqn, *values)
+        return [outs] if isinstance(outs, Val) else outs  # type: ignore[no-any-return]
+    for key in _INLINED:
+        inner = eqn.params.get(key)
+        if inner is not None:
+            closed = inner if hasattr(inner, "consts") else jax.extend.core.ClosedJaxpr(inner, ())
+            return translate(g, closed, values)
+    raise NoRule(f"its lowering uses {name!r}, which has no rule")
+
+
+def _complex(aval: Any) -> bool:
+    return jax.dtypes.issubdtype(getattr(aval, "dtype", np.bool_), np.complexfloating)

@@ -1,0 +1,80 @@
+"""Running a written model: in onnxruntime where it can, else in onnx's reference evaluator."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+Array = np.ndarray[Any, Any]
+Runner = Callable[[Mapping[str, Array]], list[Array]]
+INSIDE = 500_000_000  # bytes of weights above which a model is handed over as files
+
+
+def runner(program: Any) -> Runner:
+    """A function from inputs by name to outputs in order."""
+    try:
+        import onnxruntime
+    except ImportError:
+        return _reference(program)
+    try:
+        return _session(onnxruntime, program)
+    except onnxruntime.capi.onnxruntime_pybind11_state.NotImplemented:
+        return _reference(program)  # a type for which onnxruntime has no kernel
+
+
+def _session(onnxruntime: Any, program: Any) -> Runner:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    # Initialisers in several types are shared by name only, and nothing here is run often enough
+    # for the costly optimisations.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    providers = ["CPUExecutionProvider"]
+    if program.nbytes <= INSIDE:
+        data = program.model_proto.SerializeToString()
+        session = onnxruntime.InferenceSession(data, options, providers=providers)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.onnx"
+            program.save(path, external_data=True)
+            session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+
+    def run(feeds: Mapping[str, Array]) -> list[Array]:
+        wanted = {i.name for i in session.get_inputs()}
+        given = {n: a for n, a in feeds.items() if n in wanted}
+        if any(_foreign(a.dtype) for a in given.values()):
+            return _with_values(onnxruntime, session, given)
+        return list(session.run(None, given))
+
+    return run
+
+
+def _foreign(dtype: Any) -> bool:
+    return np.dtype(dtype).kind == "V" or np.dtype(dtype).name.startswith("float8")
+
+
+def _with_values(onnxruntime: Any, session: Any, feeds: Mapping[str, Array]) -> list[Array]:
+    """Inputs of types that NumPy does not know by itself."""
+    from onnxruntime import OrtValue
+
+    made = {
+        n: OrtValue.ortvalue_from_numpy_with_onnx_type(
+            np.ascontiguousarray(a), int(onnx.helper.np_dtype_to_tensor_dtype(a.dtype))
+        )
+        if _foreign(a.dtype)
+        else OrtValue.ortvalue_from_numpy(np.ascontiguousarray(a))
+        for n, a in feeds.items()
+    }
+    names = [o.name for o in session.get_outputs()]
+    return [o.numpy() for o in session.run_with_ort_values(names, made)]
+
+
+def _reference(program: Any) -> Runner:
+    from onnx.reference import ReferenceEvaluator
+
+    evaluator = ReferenceEvaluator(program.model_proto)
+    return lambda feeds: [np.asarray(a) for a in evaluator.run(None, dict(feeds))]

@@ -1,0 +1,154 @@
+"""`torch.onnx.export` of whole models: static and dynamic, values, names, files, errors."""
+
+import io
+import re
+
+import numpy as np
+import onnx
+import pytest
+
+import funtorch as torch
+
+nn = torch.nn
+pytest.importorskip("onnxruntime")
+
+
+class Net(nn.Module):
+    """Convolutions with normalisation, and a classifier."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4)
+        self.head = nn.Linear(4 * 4 * 4, 5)
+
+    def forward(self, x):
+        x = nn.functional.max_pool2d(torch.relu(self.bn(self.conv(x))), 2)
+        return self.head(x.flatten(1))
+
+
+class Recurrent(nn.Module):
+    """A recurrent layer, of which the last step is classified."""
+
+    def __init__(self, kind, **options):
+        super().__init__()
+        self.layer = kind(6, 8, 2, batch_first=True, **options)
+        self.head = nn.Linear(16 if options else 8, 3)
+
+    def forward(self, x):
+        return self.head(self.layer(x)[0][:, -1])
+
+
+class Text(nn.Module):
+    """Embedding, attention, and logits by the embedding's own weight."""
+
+    def __init__(self):
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.embed, self.layers = nn.Embedding(11, 8), nn.TransformerEncoder(layer, 2)
+        self.head = nn.Linear(8, 11, bias=False)
+        self.head.weight = self.embed.weight
+
+    def forward(self, x):
+        return self.head(self.layers(self.embed(x)))
+
+
+MODELS = {
+    "mlp": (lambda: nn.Sequential(nn.Linear(3, 8), nn.GELU(), nn.Linear(8, 2)), (2, 3)),
+    "cnn": (Net, (2, 2, 8, 8)),
+    "text": (Text, (2, 5)),
+    "bilstm": (lambda: Recurrent(nn.LSTM, bidirectional=True), (2, 4, 6)),
+    "gru": (lambda: Recurrent(nn.GRU), (2, 4, 6)),
+}
+
+
+def example(name, batch=None):
+    make, shape = MODELS[name]
+    torch.manual_seed(0)
+    shape = shape if batch is None else (batch, *shape[1:])
+    x = torch.randint(0, 11, shape) if name == "text" else torch.randn(*shape)
+    return make().eval(), x
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize("name", MODELS)
+def test_models(name, dynamic):
+    model, x = example(name)
+    program = torch.onnx.export(model, (x,), dynamic_shapes=({0: "batch"},) if dynamic else None)
+    if dynamic:
+        x = example(name, 5)[1]
+        assert program.model_proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
+    np.testing.assert_allclose(program(x)[0].numpy(), model(x).detach().numpy(), atol=1e-5)
+    assert set(program.initializers) <= set(model.state_dict())
+    assert program.model_proto.ir_version == 10
+    assert program.model_proto.opset_import[0].version == 20
+
+
+def test_two_dynamic_dimensions():
+    model, x = example("text")
+    program = torch.onnx.export(model, (x,), dynamic_shapes=({0: "batch", 1: "time"},))
+    longer = torch.randint(0, 11, (3, 9))
+    np.testing.assert_allclose(
+        program(longer)[0].numpy(), model(longer).detach().numpy(), atol=1e-5
+    )
+
+
+def test_names_and_files(tmp_path):
+    model, x = example("mlp")
+    path = tmp_path / "net.onnx"
+    axes = {"features": {0: "n"}, "scores": {0: "n"}}
+    program = torch.onnx.export(
+        model, x, path, input_names=["features"], output_names=["scores"], dynamic_axes=axes
+    )
+    assert program.input_names == ["features"] and program.output_names == ["scores"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["net.onnx"]  # too small to lie apart
+    again = torch.onnx.load(onnx.load(path))
+    np.testing.assert_allclose(again(x).detach().numpy(), model(x).detach().numpy(), atol=1e-6)
+    assert set(again.state_dict()) == set(model.state_dict())
+    file = io.BytesIO()
+    program.save(file)
+    assert onnx.load_from_string(file.getvalue()) == program.model_proto
+
+
+def test_external_data(tmp_path):
+    model = nn.Linear(64, 64).eval()
+    x = torch.randn(2, 64)
+    path = tmp_path / "net.onnx"
+    torch.onnx.export(model, (x,), path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["net.onnx", "net.onnx.data"]
+    assert path.stat().st_size < 2000
+    again = torch.onnx.load(str(path))
+    np.testing.assert_allclose(again(x).detach().numpy(), model(x).detach().numpy(), atol=1e-5)
+
+
+def test_nodes_say_where_they_come_from():
+    model, x = example("cnn")
+    nodes = torch.onnx.export(model, (x,)).model_proto.graph.node
+    conv = next(n for n in nodes if n.op_type == "Conv")
+    told = {p.key: p.value for p in conv.metadata_props}
+    assert told["pkg.torch.onnx.name_scopes"] == "['', 'conv', 'conv2d']"
+    assert "Conv2d" in told["pkg.torch.onnx.class_hierarchy"]
+    assert re.match(r'File "test_export.py", line \d+, in forward', told["pkg.torch.onnx.stack_trace"])
+
+
+def test_all_missing_ops_are_named_at_once():
+    class Odd(nn.Module):
+        def forward(self, x):
+            return torch.fft.fft(x).abs() + torch.linalg.svdvals(x)[0]
+
+    with pytest.raises(torch.onnx.UnsupportedOps) as caught:
+        torch.onnx.export(nn.Sequential(Odd()), (torch.randn(3, 3),))
+    assert "fft" in str(caught.value) and "svdvals" in str(caught.value)
+    assert "in '0'" in str(caught.value) and "line" in str(caught.value)
+
+
+def test_several_outputs_and_nested_arguments():
+    class Two(nn.Module):
+        def forward(self, pair, scale=None):
+            a, b = pair
+            return {"sum": (a + b) * scale, "same": a}, b
+
+    args = ((torch.randn(2, 3), torch.randn(2, 3)),)
+    program = torch.onnx.export(Two(), args, kwargs={"scale": torch.tensor(2.0)})
+    assert program.input_names == ["pair_0", "pair_1", "scale"]
+    found = program(*args, scale=torch.tensor(2.0))
+    assert len(found) == 3
