@@ -1,4 +1,4 @@
-// Reading an artifact: a stored zip, checked record by record, and safetensors inside.
+// An artifact's records: of a file (a stored zip, checked record by record), or made by this program.
 #pragma once
 
 #include <cstdint>
@@ -7,6 +7,7 @@
 #include <map>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "ft_json.hpp"
@@ -34,6 +35,8 @@ struct Slice {
   size_t size = 0;
 };
 
+using Records = std::vector<std::pair<std::string, std::string>>;
+
 struct Weight {
   std::string dtype;  // as the format says it: F32, I64, ...
   std::vector<int64_t> shape;
@@ -42,6 +45,13 @@ struct Weight {
 
 class File {
  public:
+  // Records that were made here, as if they had been read.
+  explicit File(Records records) : path_("the artifact"), made_(std::move(records)) {
+    for (const auto& [name, data] : made_)
+      entries_[name] = {{data.data(), data.size()}, crc32(data.data(), data.size())};
+    open();
+  }
+
   explicit File(const std::string& path) : path_(path) {
     std::ifstream in(path, std::ios::binary | std::ios::ate);
     if (!in) throw std::runtime_error(path + ": cannot be opened");
@@ -49,12 +59,20 @@ class File {
     in.seekg(0);
     in.read(memory_.data(), static_cast<std::streamsize>(memory_.size()));
     directory();
-    Slice text = record("manifest.json");
-    manifest = Json::parse(std::string(text.data, text.size));
-    if (manifest["format"].text != "funtorch-artifact") fail("it is no artifact");
-    if (manifest["version"].number > 1)
-      fail("its format is newer than this program; written by " + manifest["writer"].text);
-    weights();
+    open();
+  }
+
+  File(const File&) = delete;
+
+  std::vector<std::string> names() const {
+    std::vector<std::string> made;
+    for (const auto& entry : entries_) made.push_back(entry.first);
+    return made;
+  }
+
+  std::string text(const std::string& name) const {
+    Slice found = record(name);
+    return std::string(found.data, found.size);
   }
 
   bool has(const std::string& name) const { return entries_.count(name) != 0; }
@@ -86,6 +104,14 @@ class File {
     T made;
     std::memcpy(&made, memory_.data() + where, sizeof(T));
     return made;
+  }
+
+  void open() {
+    manifest = Json::parse(text("manifest.json"));
+    if (manifest["format"].text != "funtorch-artifact") fail("it is no artifact");
+    if (manifest["version"].number > 1)
+      fail("its format is newer than this program; written by " + manifest["writer"].text);
+    weights();
   }
 
   void directory() {
@@ -131,6 +157,7 @@ class File {
 
   std::string path_;
   std::vector<char> memory_;
+  Records made_;
   std::map<std::string, Entry> entries_;
 };
 

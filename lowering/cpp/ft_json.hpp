@@ -1,6 +1,8 @@
-// Just enough JSON to read a manifest.
+// Just enough JSON to read and write a manifest.
 #pragma once
 
+#include <cmath>
+#include <cstdio>
 #include <cstdlib>
 #include <stdexcept>
 #include <string>
@@ -19,12 +21,62 @@ class Json {
   std::vector<Json> items;
   std::vector<std::pair<std::string, Json>> fields;
 
+  Json() = default;
+  Json(double value) : kind(Number), number(value) {}
+  Json(std::string value) : kind(String), text(std::move(value)) {}
+  Json(const char* value) : Json(std::string(value)) {}
+
+  static Json truth(bool value) {
+    Json made;
+    made.kind = Bool, made.flag = value;
+    return made;
+  }
+
+  static Json object(std::vector<std::pair<std::string, Json>> fields = {}) {
+    Json made;
+    made.kind = Object, made.fields = std::move(fields);
+    return made;
+  }
+
+  template <class Items>
+  static Json list(const Items& items) {
+    Json made;
+    made.kind = List;
+    for (const auto& item : items) made.items.emplace_back(item);
+    return made;
+  }
+
+  // Put a field into an object, in the place of one that has the same name.
+  Json& set(const std::string& key, Json value) {
+    for (auto& field : fields)
+      if (field.first == key) return field.second = std::move(value);
+    fields.emplace_back(key, std::move(value));
+    return fields.back().second;
+  }
+
   static Json parse(const std::string& source) {
     size_t at = 0;
     Json made = value(source, at);
     space(source, at);
     if (at != source.size()) fail("something follows the end");
     return made;
+  }
+
+  std::string dump() const {
+    std::string made;
+    switch (kind) {
+      case Null: return "null";
+      case Bool: return flag ? "true" : "false";
+      case Number: return plain(number);
+      case String: return quoted(text);
+      case List:
+        for (const Json& item : items) made += (made.empty() ? "" : ", ") + item.dump();
+        return "[" + made + "]";
+      default:
+        for (const auto& field : fields)
+          made += (made.empty() ? "" : ",\n ") + quoted(field.first) + ": " + field.second.dump();
+        return "{" + made + "}";
+    }
   }
 
   const Json* find(const std::string& key) const {
@@ -42,6 +94,23 @@ class Json {
  private:
   [[noreturn]] static void fail(const std::string& words) {
     throw std::runtime_error("damaged manifest: " + words);
+  }
+
+  static std::string plain(double value) {
+    char made[40];
+    bool whole = std::abs(value) < 9e15 && value == std::floor(value);
+    std::snprintf(made, sizeof made, whole ? "%.0f" : "%.17g", value);
+    return made;
+  }
+
+  static std::string quoted(const std::string& text) {
+    std::string made = "\"";
+    for (char c : text) {
+      char code[8];
+      std::snprintf(code, sizeof code, "\\u%04x", static_cast<unsigned char>(c));
+      made += c == '"' || c == '\\' ? std::string("\\") + c : c < ' ' && c >= 0 ? code : std::string(1, c);
+    }
+    return made + "\"";
   }
 
   static void space(const std::string& s, size_t& at) {

@@ -24,20 +24,28 @@ Args args() {
 struct Kind {
   const char* name;    // as NumPy says it
   const char* stored;  // as safetensors says it
+  const char* mlir;    // as StableHLO says it
   PJRT_Buffer_Type type;
   size_t bytes;
 };
 
 inline const Kind& kind_of(const std::string& name) {
   static const Kind kinds[] = {
-      {"bool", "BOOL", PJRT_Buffer_Type_PRED, 1},     {"int8", "I8", PJRT_Buffer_Type_S8, 1},
-      {"uint8", "U8", PJRT_Buffer_Type_U8, 1},        {"int16", "I16", PJRT_Buffer_Type_S16, 2},
-      {"uint16", "U16", PJRT_Buffer_Type_U16, 2},     {"int32", "I32", PJRT_Buffer_Type_S32, 4},
-      {"uint32", "U32", PJRT_Buffer_Type_U32, 4},     {"int64", "I64", PJRT_Buffer_Type_S64, 8},
-      {"uint64", "U64", PJRT_Buffer_Type_U64, 8},     {"float16", "F16", PJRT_Buffer_Type_F16, 2},
-      {"bfloat16", "BF16", PJRT_Buffer_Type_BF16, 2}, {"float32", "F32", PJRT_Buffer_Type_F32, 4},
-      {"float64", "F64", PJRT_Buffer_Type_F64, 8},    {"complex64", "C64", PJRT_Buffer_Type_C64, 8},
-      {"complex128", "C128", PJRT_Buffer_Type_C128, 16}};
+      {"bool", "BOOL", "i1", PJRT_Buffer_Type_PRED, 1},
+      {"int8", "I8", "i8", PJRT_Buffer_Type_S8, 1},
+      {"uint8", "U8", "ui8", PJRT_Buffer_Type_U8, 1},
+      {"int16", "I16", "i16", PJRT_Buffer_Type_S16, 2},
+      {"uint16", "U16", "ui16", PJRT_Buffer_Type_U16, 2},
+      {"int32", "I32", "i32", PJRT_Buffer_Type_S32, 4},
+      {"uint32", "U32", "ui32", PJRT_Buffer_Type_U32, 4},
+      {"int64", "I64", "i64", PJRT_Buffer_Type_S64, 8},
+      {"uint64", "U64", "ui64", PJRT_Buffer_Type_U64, 8},
+      {"float16", "F16", "f16", PJRT_Buffer_Type_F16, 2},
+      {"bfloat16", "BF16", "bf16", PJRT_Buffer_Type_BF16, 2},
+      {"float32", "F32", "f32", PJRT_Buffer_Type_F32, 4},
+      {"float64", "F64", "f64", PJRT_Buffer_Type_F64, 8},
+      {"complex64", "C64", "complex<f32>", PJRT_Buffer_Type_C64, 8},
+      {"complex128", "C128", "complex<f64>", PJRT_Buffer_Type_C128, 16}};
   for (const Kind& kind : kinds)
     if (name == kind.name || name == kind.stored) return kind;
   throw std::runtime_error("arrays of type " + name + " are not known here");
@@ -45,7 +53,7 @@ inline const Kind& kind_of(const std::string& name) {
 
 class Runtime {
  public:
-  explicit Runtime(const std::string& plugin) {
+  explicit Runtime(const std::string& plugin) : plugin(plugin) {
     void* library = dlopen(plugin.c_str(), RTLD_NOW | RTLD_LOCAL);
     if (!library) throw std::runtime_error(std::string("no PJRT plugin: ") + dlerror());
     auto get = reinterpret_cast<const PJRT_Api* (*)()>(dlsym(library, "GetPjrtApi"));
@@ -97,6 +105,24 @@ class Runtime {
     check(error);
   }
 
+  std::string platform() const {
+    auto asked = args<PJRT_Client_PlatformName_Args>();
+    asked.client = client;
+    check(api->PJRT_Client_PlatformName(&asked));
+    return std::string(asked.platform_name, asked.platform_name_size);
+  }
+
+  std::string device_kind() const {
+    auto described = args<PJRT_Device_GetDescription_Args>();
+    described.device = device;
+    check(api->PJRT_Device_GetDescription(&described));
+    auto asked = args<PJRT_DeviceDescription_Kind_Args>();
+    asked.device_description = described.device_description;
+    check(api->PJRT_DeviceDescription_Kind(&asked));
+    return std::string(asked.device_kind, asked.device_kind_size);
+  }
+
+  const std::string plugin;
   const PJRT_Api* api = nullptr;
   PJRT_Client* client = nullptr;
   PJRT_Device* device = nullptr;
@@ -151,10 +177,11 @@ using Array = std::shared_ptr<Buffer>;
 
 class Executable {
  public:
-  Executable(Shared runtime, const char* code, size_t size) : runtime_(std::move(runtime)) {
+  // Compile StableHLO, as text or as a portable artifact.
+  Executable(Shared runtime, const std::string& code) : runtime_(std::move(runtime)) {
     auto program = args<PJRT_Program>();
-    program.code = const_cast<char*>(code);
-    program.code_size = size;
+    program.code = const_cast<char*>(code.data());
+    program.code_size = code.size();
     program.format = "mlir";
     program.format_size = 4;
     // CompileOptionsProto with one replica and one partition on the default device.
@@ -168,6 +195,17 @@ class Executable {
     runtime_->check(runtime_->api->PJRT_Client_Compile(&given));
     raw_ = given.executable;
   }
+
+  // What `serialized` returned. Native code: see ft_exec.hpp for what must be checked before.
+  static std::unique_ptr<Executable> load(const Shared& runtime, const std::string& bytes) {
+    auto given = args<PJRT_Executable_DeserializeAndLoad_Args>();
+    given.client = runtime->client;
+    given.serialized_executable = bytes.data();
+    given.serialized_executable_size = bytes.size();
+    runtime->check(runtime->api->PJRT_Executable_DeserializeAndLoad(&given));
+    return std::unique_ptr<Executable>(new Executable(runtime, given.loaded_executable));
+  }
+
   Executable(const Executable&) = delete;
 
   ~Executable() {
@@ -175,6 +213,25 @@ class Executable {
     auto gone = args<PJRT_LoadedExecutable_Destroy_Args>();
     gone.executable = raw_;
     runtime_->api->PJRT_LoadedExecutable_Destroy(&gone);
+  }
+
+  std::string serialized() const {
+    auto unloaded = args<PJRT_LoadedExecutable_GetExecutable_Args>();
+    unloaded.loaded_executable = raw_;
+    runtime_->check(runtime_->api->PJRT_LoadedExecutable_GetExecutable(&unloaded));
+    auto made = args<PJRT_Executable_Serialize_Args>();
+    made.executable = unloaded.executable;
+    PJRT_Error* error = runtime_->api->PJRT_Executable_Serialize(&made);
+    std::string bytes;
+    if (!error) {
+      bytes.assign(made.serialized_bytes, made.serialized_bytes_size);
+      made.serialized_executable_deleter(made.serialized_executable);
+    }
+    auto gone = args<PJRT_Executable_Destroy_Args>();
+    gone.executable = unloaded.executable;
+    runtime_->api->PJRT_Executable_Destroy(&gone);
+    runtime_->check(error);
+    return bytes;
   }
 
   std::vector<Array> operator()(const std::vector<Array>& inputs, size_t n_outputs) const {
@@ -200,6 +257,8 @@ class Executable {
   }
 
  private:
+  Executable(Shared runtime, PJRT_LoadedExecutable* raw) : runtime_(std::move(runtime)), raw_(raw) {}
+
   Shared runtime_;
   PJRT_LoadedExecutable* raw_ = nullptr;
 };

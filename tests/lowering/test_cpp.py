@@ -7,13 +7,14 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import funtorch as torch
-from funtorch.export import export_step
+from funtorch.export import add_executables, export_step, load_step
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -61,7 +62,8 @@ def run(program, *arguments):
     return subprocess.run([str(x) for x in given], capture_output=True, text=True)
 
 
-def test_a_hundred_training_steps(tmp_path):
+def step_of(tmp_path):
+    """A training step, and the file that holds it."""
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3))
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
@@ -78,9 +80,14 @@ def test_a_hundred_training_steps(tmp_path):
     step(x, t)
     path = tmp_path / "train.ftpkg"
     export_step(step, (x, t), model=model, optimizer=optimizer).save(path)
+    return step, (x, t), path
+
+
+def test_a_hundred_training_steps(tmp_path):
+    step, batch, path = step_of(tmp_path)
     found = run(built(ROOT / "examples" / "cpp" / "train.cpp", tmp_path / "train"), path, 100)
     assert found.returncode == 0, found.stderr
-    want = [step(x, t).item() for _ in range(100)]
+    want = [step(*batch).item() for _ in range(100)]
     np.testing.assert_allclose([float(w) for w in found.stdout.split()], want, rtol=1e-4)
 
 
@@ -109,3 +116,47 @@ def test_forward_and_errors(tmp_path):
     batch = {0: torch.export.Dim("batch")}
     torch.export.save(torch.export.export(net, (x,), dynamic_shapes=(batch,)), path)
     assert "open dimension batch" in run(program, path, "right").stderr
+
+
+RESUME = """
+#include <cstdio>
+#include "funtorch.hpp"
+int main(int, char** argv) try {
+  auto model = ft::load(argv[1], argv[2]);
+  auto& step = model["train"];
+  std::vector<float> x(24);
+  std::vector<int64_t> t(6);
+  for (size_t i = 0; i < x.size(); i++) x[i] = 0.1f * static_cast<float>(i) - 1.0f;
+  for (size_t i = 0; i < t.size(); i++) t[i] = static_cast<int64_t>(i % 3);
+  for (int i = 0; i < 5; i++) {
+    auto loss = step(ft::Tensor::of<float>({6, 4}, x), ft::Tensor::of<int64_t>({6}, t))[0];
+    std::printf("%.7f\\n", loss.data<float>()[0]);
+  }
+  std::fprintf(stderr, "%s\\n", step.stored ? "stored" : "compiled");
+  for (const std::string& reason : step.ignored) std::fprintf(stderr, "%s\\n", reason.c_str());
+  model.save(argv[3], true);
+  return 0;
+} catch (const std::exception& error) { return std::fprintf(stderr, "%s\\n", error.what()), 1; }
+"""
+
+
+def test_state_and_executables_are_saved(tmp_path):
+    step, batch, path = step_of(tmp_path)
+    add_executables(path)
+    source = tmp_path / "resume.cpp"
+    source.write_text(RESUME)
+    program = built(source, tmp_path / "resume")
+    want = [step(*batch).item() for _ in range(20)]
+    losses, said = [], []
+    for _ in range(2):  # the second goes on where the first stopped, without compiling
+        found = run(program, path, path)
+        assert found.returncode == 0, found.stderr
+        losses += [float(w) for w in found.stdout.split()]
+        said.append(found.stderr)
+    np.testing.assert_allclose(losses, want[:10], rtol=1e-4)
+    assert "compiled" in said[0] and "runtime jaxlib" in said[0] and "stored" in said[1]
+    again = load_step(path)  # its own executable is still there, the plugin's is not for Python
+    assert "PJRT plugin" in again.program.ignored[0] and len(again.program.ignored) == 1
+    np.testing.assert_allclose([again(*batch).item() for _ in range(10)], want[10:], rtol=1e-4)
+    with zipfile.ZipFile(path) as made:
+        assert sum(n.startswith("exec/train.") for n in made.namelist()) == 2
