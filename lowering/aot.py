@@ -7,6 +7,7 @@ form is bare StableHLO at an older version, for programs without Python.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -86,6 +87,25 @@ def vhlo(function: Function, structs: Structs) -> bytes | None:
                 whole = stablehlo.deserialize_portable_artifact_str(made.mlir_module_serialized)
                 return bytes(stablehlo.serialize_portable_artifact_str(whole, VHLO_TARGET))
     return None
+
+
+def from_stablehlo(text: str, ins: Structs, outs: Structs) -> Any:
+    """A jax.export.Exported of StableHLO that something else wrote, for this process's platform.
+
+    Its function `main` takes and returns arrays of these static shapes. Raises ValueError for text
+    that cannot be read.
+    """
+    from jax.extend.mlir.dialects import stablehlo
+
+    platform = jax.default_backend()
+    # The signature of a function with the same inputs and outputs, around this program.
+    same = exported(
+        lambda *arrays: [jax.numpy.zeros(s.shape, s.dtype) for s in outs],
+        ins,
+        ({"gpu": "cuda"}.get(platform, platform),),
+    )
+    program = stablehlo.serialize_portable_artifact_str(text, VHLO_TARGET)
+    return dataclasses.replace(same, mlir_module_serialized=program, _get_vjp=None)
 
 
 def text(made: Any) -> str:

@@ -3,6 +3,7 @@
     manifest.json              format version, signatures, hashes
     programs/<name>.jaxexport  for Python (jax.export)
     programs/<name>.vhlo       StableHLO of an older version, for programs without Python
+    programs/<name>.stablehlo  instead of both: StableHLO as text, from the C++ front end
     weights.safetensors        every parameter, buffer, optimiser state and constant
     exec/<name>.<number>       executables: native code for one runtime and kind of processor
     extra/<name>               what the user put beside them
@@ -22,9 +23,11 @@ import zipfile
 from collections.abc import Mapping
 from typing import IO, Any
 
+import jax
 import numpy as np
 
 from funtorch.export import weights
+from funtorch.lowering import aot
 from funtorch.serialization import archive
 from funtorch.version import __version__
 
@@ -101,6 +104,7 @@ class Stored:
     signature: Signature
     jaxexport: bytes
     vhlo: bytes | None = None
+    stablehlo: bytes | None = None
     executables: list[NativeCode] = dataclasses.field(default_factory=list)
 
 
@@ -125,9 +129,10 @@ def write(artifact: Artifact, target: Any) -> None:
     entries: dict[str, Any] = {}
     for name, stored in artifact.programs.items():
         entries[name] = dataclasses.asdict(stored.signature)
-        records[f"programs/{name}.jaxexport"] = stored.jaxexport
-        if stored.vhlo is not None:
-            records[f"programs/{name}.vhlo"] = stored.vhlo
+        forms = {"vhlo": stored.vhlo, "stablehlo": stored.stablehlo}
+        if stored.stablehlo is None:
+            forms["jaxexport"] = stored.jaxexport
+        records.update({f"programs/{name}.{k}": v for k, v in forms.items() if v is not None})
         entries[name]["exec"] = []
         for i, code in enumerate(stored.executables):
             file = f"exec/{name}.{i}"
@@ -208,18 +213,27 @@ def _read(file: Any, name: str, extra: bool) -> Artifact:
         raise ArtifactError(f"{name} is damaged: {error}") from error
 
 
+def _stored(name: str, entry: dict[str, Any], records: Mapping[str, bytes]) -> Stored:
+    signature = Signature.from_json(entry)
+    text = records.get(f"programs/{name}.stablehlo")
+    if text is None:
+        program = records[f"programs/{name}.jaxexport"]
+    else:
+        sides = [
+            [jax.ShapeDtypeStruct(tuple(leaf.shape), np.dtype(leaf.dtype)) for leaf in side]
+            for side in (signature.inputs, signature.outputs)
+        ]
+        program, _ = aot.to_bytes(aot.from_stablehlo(text.decode(), *sides), gradient=False)
+    codes = [
+        NativeCode(code["sizes"], code["target"], records[code["file"]])
+        for code in entry.get("exec", ())
+    ]
+    return Stored(signature, program, records.get(f"programs/{name}.vhlo"), text, codes)
+
+
 def _assembled(manifest: dict[str, Any], records: dict[str, bytes]) -> Artifact:
     programs = {
-        key: Stored(
-            Signature.from_json(entry),
-            records[f"programs/{key}.jaxexport"],
-            records.get(f"programs/{key}.vhlo"),
-            [
-                NativeCode(code["sizes"], code["target"], records[code["file"]])
-                for code in entry.get("exec", ())
-            ],
-        )
-        for key, entry in manifest["programs"].items()
+        name: _stored(name, entry, records) for name, entry in manifest["programs"].items()
     }
     return Artifact(
         manifest["kind"],

@@ -1,38 +1,14 @@
-"""The C++ loader: an exported training step and forward pass run as in Python.
+"""The C++ loader: an exported training step and forward pass run as in Python."""
 
-Needs g++ and a PJRT plugin with its header: pip install xla-cpu-pjrt, or FUNTORCH_PJRT=FOLDER.
-"""
-
-import importlib.util
-import os
-import shutil
-import subprocess
 import zipfile
-from pathlib import Path
 
 import numpy as np
-import pytest
 
 import funtorch as torch
 from funtorch.export import add_executables, export_step, load_step
+from tests.lowering.cpp import PLUGIN, ROOT, built, needs_cpp, run
 
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def plugin_folder():
-    if "FUNTORCH_PJRT" in os.environ:
-        return Path(os.environ["FUNTORCH_PJRT"])
-    try:
-        found = importlib.util.find_spec("xla_plugins.xla_cpu_pjrt")
-    except ModuleNotFoundError:
-        return None
-    return None if found is None else Path(found.submodule_search_locations[0])
-
-
-FOLDER = plugin_folder()
-pytestmark = pytest.mark.skipif(
-    FOLDER is None or shutil.which("g++") is None, reason="needs g++ and xla-cpu-pjrt"
-)
+pytestmark = needs_cpp
 
 FORWARD = """
 #include <cstdio>
@@ -47,19 +23,6 @@ int main(int, char** argv) try {
   return 0;
 } catch (const std::exception& error) { return std::fprintf(stderr, "%s\\n", error.what()), 1; }
 """
-
-
-def built(source, target):
-    flags = ["-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror"]
-    include = ["-I", ROOT / "lowering" / "cpp", "-I", FOLDER / "include"]
-    subprocess.run(["g++", *flags, *include, source, "-o", target, "-ldl"], check=True)
-    return target
-
-
-def run(program, *arguments):
-    plugin = FOLDER / "xla_cpu_pjrt.so"
-    given = [program, arguments[0], plugin, *arguments[1:]]
-    return subprocess.run([str(x) for x in given], capture_output=True, text=True)
 
 
 def step_of(tmp_path):
@@ -85,7 +48,9 @@ def step_of(tmp_path):
 
 def test_a_hundred_training_steps(tmp_path):
     step, batch, path = step_of(tmp_path)
-    found = run(built(ROOT / "examples" / "cpp" / "train.cpp", tmp_path / "train"), path, 100)
+    found = run(
+        built(ROOT / "examples" / "cpp" / "train.cpp", tmp_path / "train"), path, PLUGIN, 100
+    )
     assert found.returncode == 0, found.stderr
     want = [step(*batch).item() for _ in range(100)]
     np.testing.assert_allclose([float(w) for w in found.stdout.split()], want, rtol=1e-4)
@@ -102,20 +67,20 @@ def test_forward_and_errors(tmp_path):
     source = tmp_path / "forward.cpp"
     source.write_text(FORWARD)
     program = built(source, tmp_path / "forward")
-    found = run(program, path, "right")
+    found = run(program, path, PLUGIN, "right")
     got = [float(w) for w in found.stdout.split()]
     np.testing.assert_allclose(got, net(x).detach().numpy().ravel(), atol=1e-4)
     assert (
         "float32[2, 3, 64], the program was made for float32[2, 3, 8, 8]"
-        in run(program, path, "w").stderr
+        in run(program, path, PLUGIN, "w").stderr
     )
     data = bytearray(path.read_bytes())
     data[data.index(b"ML\xefR\rStableHLO_v1.13") + 60] ^= 1
     path.write_bytes(data)
-    assert "damaged" in run(program, path, "right").stderr
+    assert "damaged" in run(program, path, PLUGIN, "right").stderr
     batch = {0: torch.export.Dim("batch")}
     torch.export.save(torch.export.export(net, (x,), dynamic_shapes=(batch,)), path)
-    assert "open dimension batch" in run(program, path, "right").stderr
+    assert "open dimension batch" in run(program, path, PLUGIN, "right").stderr
 
 
 RESUME = """
@@ -149,7 +114,7 @@ def test_state_and_executables_are_saved(tmp_path):
     want = [step(*batch).item() for _ in range(20)]
     losses, said = [], []
     for _ in range(2):  # the second goes on where the first stopped, without compiling
-        found = run(program, path, path)
+        found = run(program, path, PLUGIN, path)
         assert found.returncode == 0, found.stderr
         losses += [float(w) for w in found.stdout.split()]
         said.append(found.stderr)
