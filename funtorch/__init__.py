@@ -7,6 +7,7 @@ from importlib import import_module as _import_module
 from types import ModuleType as _ModuleType
 
 from funtorch import _C, autograd, dtypes, ops, overrides, random
+from funtorch import layouts as _layouts
 from funtorch import methods as _methods
 from funtorch._surface import bind as _bind
 from funtorch.autograd import engine as _engine
@@ -44,8 +45,10 @@ for _name, _format in _memory.FORMATS.items():
     globals()[_name] = _format
 
 memory_format = _memory.memory_format
-strided = _methods.strided
-layout = _methods.Layout
+for _name, _layout in _layouts.LAYOUTS.items():
+    globals()[_name] = _layout
+
+layout = _layouts.Layout
 _engine._cast_op.append(_memory._cast)
 _function.zeros_of.append(_creation.zeros_at)
 
@@ -55,7 +58,7 @@ fft = _ModuleType("funtorch.fft")
 for _space in (special, linalg, fft):
     _sys.modules[_space.__name__] = _space
 
-from funtorch import nn
+from funtorch import nn, sparse
 
 _bind(
     {

@@ -13,6 +13,7 @@ from funtorch import autograd, dtypes, hostmem
 from funtorch.copying import deepcopy_tensor, reduce_tensor
 from funtorch.device import device_of
 from funtorch.dispatch import is_contiguous, read, to_host
+from funtorch.layouts import strided
 from funtorch.lowering import META
 from funtorch.ops import indexing, memory
 from funtorch.ops._declare import TABLE
@@ -100,18 +101,8 @@ def device(self: Tensor) -> Any:
 
 @attribute
 def layout(self: Tensor) -> Any:
-    """Always strided here."""
+    """How the elements are stored: strided. Tensors of other layouts are `Composed`."""
     return strided
-
-
-class Layout:
-    """How elements are stored; there is one kind: `strided`."""
-
-    def __repr__(self) -> str:
-        return "torch.strided"
-
-
-strided = Layout()
 
 
 @method
@@ -161,7 +152,13 @@ def is_meta(self: Tensor) -> bool:
 
 @attribute
 def is_sparse(self: Tensor) -> bool:
-    """Never: sparse layouts are not there."""
+    """Of the layout sparse_coo?"""
+    return False
+
+
+@attribute
+def is_sparse_csr(self: Tensor) -> bool:
+    """Of the layout sparse_csr?"""
     return False
 
 
@@ -173,7 +170,7 @@ def is_quantized(self: Tensor) -> bool:
 
 @attribute
 def is_nested(self: Tensor) -> bool:
-    """Never: nested tensors are not there."""
+    """Of tensors of several shapes?"""
     return False
 
 

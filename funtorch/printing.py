@@ -239,11 +239,28 @@ def _elements(array: np.ndarray[Any, Any], indent: int) -> str:
     return _rows(array, indent, summarised, _style_of(array, summarised))
 
 
-def _with_notes(text: str, notes: list[str], indent: int) -> str:
-    """Append the notes, each on a new line if it would not fit on this one."""
+def render_parts(
+    prefix: str, parts: list[tuple[str, np.ndarray[Any, Any]]], notes: list[str], broken: bool
+) -> str:
+    """The text of a tensor made of others, each on a line of its own. broken: the notes too."""
+    indent = len(prefix)
+    lines = []
+    for name, array in parts:
+        head = f"{name}=tensor("
+        body = _elements(array, indent + len(head)) if array.size else f"[], size={array.shape}"
+        lines.append(f"{head}{body})")
+    return _with_notes(prefix + (",\n" + " " * indent).join(lines), notes, indent, broken)
+
+
+def _with_notes(text: str, notes: list[str], indent: int, broken: bool = False) -> str:
+    """Append the notes, each on a new line if it would not fit on this one.
+
+    broken: the first one always is.
+    """
     used = len(text) - text.rfind("\n") + 1
     for note in notes:
-        if used + len(note) + 2 > options.linewidth:
+        if broken or used + len(note) + 2 > options.linewidth:
+            broken = False
             text += ",\n" + " " * indent + note
             used = indent + len(note)
         else:

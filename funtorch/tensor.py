@@ -94,9 +94,10 @@ class Tensor:
             made = alias(args[0])
         return made if cls is Tensor else as_subclass(made, cls)
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, watched: bool = True, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        declared(cls)
+        if watched:
+            declared(cls)
 
     __torch_function__ = classmethod(default_torch_function)
 

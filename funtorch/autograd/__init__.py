@@ -15,6 +15,7 @@ from funtorch.anomaly import (
 )
 from funtorch.autograd import engine
 from funtorch.autograd.function import Function
+from funtorch.composed import Composed, as_given
 from funtorch.device import device_of
 from funtorch.grad_mode import (
     enable_grad,
@@ -63,6 +64,11 @@ def _initial_gradients(tensors: Sequence[Tensor], given: Any) -> list[Tensor]:
     return [_initial_gradient(t, g) for t, g in zip(tensors, given, strict=True)]
 
 
+def _in_layouts(tensors: Sequence[Tensor], grads: Sequence[Any]) -> list[Any]:
+    """Gradients in the layouts of the tensors they belong to."""
+    return [as_given(t, g) for t, g in zip(tensors, grads, strict=True)]
+
+
 def _initial_gradient(tensor: Tensor, grad: Tensor | None) -> Tensor:
     if grad is None:
         aval = tensor._value.aval
@@ -78,6 +84,8 @@ def _initial_gradient(tensor: Tensor, grad: Tensor | None) -> Tensor:
         return _one(aval)
     if not isinstance(grad, Tensor):
         raise TypeError(f"gradients can be either Tensors or None, but got {type(grad).__name__}")
+    if isinstance(tensor, Composed):
+        return tensor._elements_of(grad)
     if size_of(grad) != size_of(tensor):
         raise RuntimeError(
             f"Mismatch in shape: grad_output[0] has a shape of {grad.shape} and output[0] has a "
@@ -130,7 +138,7 @@ def backward(
     found = engine.run(
         [_root(t) for t in roots], grads, keep=keep, create_graph=create_graph, inputs=edges
     )
-    for tensor, grad_ in zip(wanted, found, strict=True) if edges is not None else ():
+    for tensor, grad_ in zip(wanted, _in_layouts(wanted, found), strict=True) if edges else ():
         if tensor._node is not None and grad_ is not None:
             tensor._grad = grad_ if tensor._grad is None else tensor._grad + grad_
 
@@ -174,6 +182,7 @@ def grad(
         inputs=edges,
         accumulate=False,
     )
+    found = _in_layouts(wanted, found)
     if materialize_grads:
         return tuple(
             g if g is not None else t.new_zeros(size_of(t))

@@ -13,6 +13,7 @@ from typing import Any
 from funtorch import dtypes
 from funtorch.anomaly import check_gradients, forward_origin
 from funtorch.autograd.plans import differentiated, planned, record_plan
+from funtorch.composed import Composed
 from funtorch.dispatch import OpInfo, read, record_taped
 from funtorch.grad_mode import mode
 from funtorch.lowering import record, residual_vjp_instance, vjp_dependencies, vjp_instance, within
@@ -171,7 +172,12 @@ def _collect(task: Task, node: Node, grads: Grads) -> None:
 
 def _add(task: Task, node: Node, index: int, grad: Tensor) -> None:
     slots = task.pending.setdefault(node, [None] * max(len(node.out_avals), 1))
-    slots[index] = grad if slots[index] is None else slots[index] + grad
+    slots[index] = grad if slots[index] is None else _sum(slots[index], grad)
+
+
+def _sum(one: Any, other: Any) -> Any:
+    """A strided and a sparse gradient only add in this order."""
+    return other + one if isinstance(one, Composed) else one + other
 
 
 # One node -----------------------------------------------------------------------------------
@@ -234,6 +240,8 @@ def _apply_op(node: OpNode, grads: Grads, create_graph: bool) -> Grads:
 def _fitting(grad: Tensor | None, aval: Any) -> Tensor:
     """A gradient in the dtype of the output it belongs to."""
     assert grad is not None
+    if isinstance(grad, Composed):
+        grad = grad.to_dense()
     if grad._seen != grad._storage.version:
         grad = grad.detach()
     if grad._value.aval.dtype != aval.dtype:
@@ -384,9 +392,12 @@ def _accumulate(node: AccumulateGrad, grad: Tensor | None, create_graph: bool) -
         grad = _cast(grad, aval.dtype)
     if variable._grad is None:
         # A storage of its own: accumulating later must not change a gradient others hold too.
-        variable._grad = grad if create_graph else wrap(read(grad))
-    elif create_graph:
-        variable._grad = variable._grad + grad
+        if create_graph:
+            variable._grad = grad
+        else:
+            variable._grad = grad.detach() if isinstance(grad, Composed) else wrap(read(grad))
+    elif create_graph or isinstance(variable._grad, Composed):
+        variable._grad = _sum(variable._grad, grad)
     else:
         variable._grad.add_(grad)
     _hooks(node, [], [grad])

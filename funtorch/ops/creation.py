@@ -14,6 +14,7 @@ from jax import lax
 from funtorch import dtypes, hostmem
 from funtorch.device import device_of, place_of
 from funtorch.dispatch import OpInfo, create
+from funtorch.layouts import strided
 from funtorch.lowering import META, Op, Value, aval_of
 from funtorch.ops._declare import Array, composite, op
 from funtorch.ops.memory import _clone, as_dtype, convert, strides_for
@@ -100,6 +101,10 @@ write_out: list[Any] = []
 """How a result is written to `out=`; `_surface`, which stands above, puts it here."""
 
 
+other_layout: list[Any] = []
+"""Tensors without entries in a sparse layout; `sparse`, which stands above, puts it here."""
+
+
 def _filled(shape: tuple[int, ...], value: Any, dtype: Any, device: Any) -> Tensor:
     kind = dtypes.get_default_dtype() if dtype is None else as_dtype(dtype)
     place = place_of(device)
@@ -125,6 +130,8 @@ def zeros(
     names: Any = None,
 ) -> Tensor:
     """Zeros. -> [size]"""
+    if layout is not None and layout is not strided:
+        return other_layout[0](shape_from(size), dtype, device, layout, requires_grad)
     return finish(_filled(shape_from(size), 0, dtype, device), requires_grad, out, dtype)
 
 
@@ -156,6 +163,8 @@ def empty(
     names: Any = None,
 ) -> Tensor:
     """A tensor whose contents nobody may rely on (here: zeros). -> [size]"""
+    if layout is not None and layout is not strided:
+        return other_layout[0](shape_from(size), dtype, device, layout, requires_grad)
     made = _filled(shape_from(size), 0, dtype, device)
     if memory_format is not None:
         made._stride = made._storage.layout = strides_for(memory_format, made)

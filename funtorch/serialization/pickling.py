@@ -9,11 +9,14 @@ from typing import Any, ClassVar
 from funtorch.device import device
 from funtorch.dispatch import read
 from funtorch.dtypes import dtype
+from funtorch.layouts import Layout
 from funtorch.lowering import META
 from funtorch.nn.parameter import Parameter
 from funtorch.ops.memory import memory_format
 from funtorch.serialization.storages import NAME_OF
 from funtorch.size import Size
+from funtorch.sparse.compressed import CompressedTensor
+from funtorch.sparse.coo import CooTensor
 from funtorch.tensor import Storage, Tensor, device_of_tensor, dtype_of, size_of, strides_of
 
 
@@ -89,6 +92,8 @@ class TorchPickler(pickle._Pickler):  # type: ignore[name-defined,misc]
         """Say tensors, sizes and devices in PyTorch's words."""
         if isinstance(obj, Tensor):
             return self._reduce_any(obj)
+        if type(obj) is Layout:
+            return Name.of("torch.serialization", "_get_layout"), (repr(obj),)
         if type(obj) is Size:
             return Name.of("torch", "Size"), (tuple(obj),)
         if type(obj) is device:
@@ -97,6 +102,8 @@ class TorchPickler(pickle._Pickler):  # type: ignore[name-defined,misc]
         return NotImplemented
 
     def _reduce_any(self, tensor: Tensor) -> Any:
+        if isinstance(tensor, CooTensor | CompressedTensor):
+            return self._reduce_sparse(tensor)
         if isinstance(tensor, Parameter):
             name, inner = "_rebuild_parameter", tensor.detach()
             arguments: tuple[Any, ...] = (inner, tensor.requires_grad, OrderedDict())
@@ -111,6 +118,14 @@ class TorchPickler(pickle._Pickler):  # type: ignore[name-defined,misc]
             rebuild = Name.of("torch._tensor", "_rebuild_from_type_v2")
             return rebuild, (function, kind, arguments, state)
         return function, arguments
+
+    def _reduce_sparse(self, tensor: Any) -> Any:
+        inner, size = tensor._inner.detach(), Size(size_of(tensor))
+        if isinstance(tensor, CooTensor):
+            parts: tuple[Any, ...] = (tensor._places, inner, size, tensor.is_coalesced())
+        else:
+            parts = (tensor._pointers, tensor._places, inner, size)
+        return Name.of("torch._utils", "_rebuild_sparse_tensor"), (tensor._kind, parts)
 
     def _reduce_tensor(self, tensor: Tensor) -> tuple[Name, tuple[Any, ...]]:
         kind, size, stride = dtype_of(tensor), size_of(tensor), strides_of(tensor)

@@ -11,11 +11,13 @@ from typing import Any, ClassVar
 
 from funtorch import dtypes
 from funtorch.device import device
+from funtorch.layouts import Layout, by_name, sparse_coo
 from funtorch.nn.parameter import Parameter
 from funtorch.ops.creation import empty
 from funtorch.ops.memory import FORMATS
 from funtorch.serialization.storages import STORAGE_NAMES, LoadedStorage
 from funtorch.size import Size
+from funtorch.sparse.making import sparse_compressed_tensor, sparse_coo_tensor
 from funtorch.tensor import Tensor, as_subclass
 
 Globals = dict[tuple[str, str], Any]
@@ -98,6 +100,13 @@ def _rebuild_from_type(
     return made
 
 
+def _rebuild_sparse(layout: Layout, parts: tuple[Any, ...]) -> Any:
+    if layout is sparse_coo:
+        places, values, size, *unique = parts
+        return sparse_coo_tensor(places, values, size, is_coalesced=bool(unique and unique[0]))
+    return sparse_compressed_tensor(*parts, layout=layout)
+
+
 def _torch_names() -> Globals:
     names: Globals = {
         ("torch._utils", "_rebuild_tensor"): _rebuild_v1,
@@ -107,6 +116,8 @@ def _torch_names() -> Globals:
         ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
         ("torch._utils", "_rebuild_parameter_with_state"): _rebuild_parameter_with_state,
         ("torch._tensor", "_rebuild_from_type_v2"): _rebuild_from_type,
+        ("torch._utils", "_rebuild_sparse_tensor"): _rebuild_sparse,
+        ("torch.serialization", "_get_layout"): by_name,
         ("torch", "Tensor"): Tensor,
         ("torch", "Size"): Size,
         ("torch", "device"): device,
