@@ -8,6 +8,7 @@ graph breaks. What `compile` adds is that the call is never cut into pieces, not
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +18,7 @@ from funtorch.compiler.state import within
 from funtorch.grad_mode import mode as grad_mode
 from funtorch.nn.module import Module
 
-BACKENDS = ("aot_eager", "eager", "inductor")
+BACKENDS = ("aot_eager", "eager", "inductor", "onnxruntime")
 MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 
 
@@ -38,8 +39,9 @@ def compile(  # noqa: A001  (PyTorch's name)
     """Compile each call of a function or module as one program. Also a decorator.
 
     fullgraph, dynamic and options are accepted and change nothing: there are no graph breaks, and
-    each shape has its own program. backend 'eager' and 'aot_eager' leave the call as it is; XLA is
-    behind the others. A callable is no backend here (there is no FX graph): TypeError.
+    each shape has its own program. backend 'eager' and 'aot_eager' leave the call as it is, XLA is
+    behind 'inductor', and 'onnxruntime' runs a module's inference on the CPU in that library. A
+    callable is no backend here (there is no FX graph): TypeError.
     """
     _check(backend, mode, options)
     if model is None:
@@ -58,12 +60,21 @@ def compile(  # noqa: A001  (PyTorch's name)
             )
 
         return decorate
-    whole = not disable and backend not in ("eager", "aot_eager")
-    if isinstance(model, Module):
-        return model if disable else OptimizedModule(model, whole)
     if not callable(model):
         raise TypeError(f"torch.compile expects a callable or an nn.Module, not {type(model)}")
-    return model if disable else _compiled(model, whole)
+    if disable:
+        return model
+    return OptimizedModule(model, backend) if isinstance(model, Module) else _call(model, backend)
+
+
+def _call(function: Any, backend: str, label: Any = None) -> Callable[..., Any]:
+    """The function as this backend calls it."""
+    if backend != "onnxruntime":
+        return _compiled(function, backend not in ("eager", "aot_eager"), label)
+    if not isinstance(function, Module):
+        raise TypeError(f"backend='onnxruntime' takes an nn.Module, not {type(function)}")
+    # It stands above this file: it exports what it is given.
+    return importlib.import_module("funtorch.compiler.onnxruntime").compiled(function)
 
 
 def _check(backend: Any, mode: str | None, options: Any) -> None:
@@ -102,14 +113,14 @@ class OptimizedModule(Module):
     """What `torch.compile(module)` returns: the module, each call of it one program."""
 
     _orig_mod: Module
-    _own = frozenset(("_orig_mod", "_whole", "_forward_once"))
+    _own = frozenset(("_orig_mod", "_backend", "_forward_once"))
 
-    def __init__(self, module: Module, whole: bool = True) -> None:
+    def __init__(self, module: Module, backend: str = "inductor") -> None:
         super().__init__()
         self._modules["_orig_mod"] = module
-        object.__setattr__(self, "_whole", whole)
+        object.__setattr__(self, "_backend", backend)
         object.__setattr__(self, "training", module.training)
-        object.__setattr__(self, "_forward_once", _compiled(module, whole, id(module)))
+        object.__setattr__(self, "_forward_once", _call(module, backend, id(module)))
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The module's own call, hooks and all."""
@@ -150,7 +161,7 @@ class OptimizedModule(Module):
         return name in self._orig_mod  # type: ignore[operator]
 
     def __reduce__(self) -> Any:
-        return (OptimizedModule, (self._orig_mod, self._whole))
+        return (OptimizedModule, (self._orig_mod, self._backend))
 
     def __repr__(self) -> str:
         inner = repr(self._orig_mod).replace("\n", "\n  ")
@@ -160,10 +171,11 @@ class OptimizedModule(Module):
 def compile_in_place(module: Module, *args: Any, **kwargs: Any) -> None:
     """`module.compile(...)`: each call of this module is one program from now on."""
     _check(kwargs.get("backend", "inductor"), kwargs.get("mode"), kwargs.get("options"))
-    if kwargs.get("disable") or kwargs.get("backend") in ("eager", "aot_eager"):
+    backend = kwargs.get("backend", "inductor")
+    if kwargs.get("disable") or backend in ("eager", "aot_eager"):
         return
     forward = module.forward
-    object.__setattr__(module, "forward", _compiled(forward, True, id(module)))
+    object.__setattr__(module, "forward", _call(forward, backend, id(module)))
 
 
 def disable(fn: Any = None, recursive: bool = True, *, reason: str | None = None) -> Any:
@@ -191,4 +203,4 @@ def reset() -> None:
 
 def list_backends(exclude_tags: Any = ("debug", "experimental")) -> list[str]:
     """Names that `torch.compile(backend=...)` takes."""
-    return ["inductor"] if exclude_tags else list(BACKENDS)
+    return ["inductor", "onnxruntime"] if exclude_tags else list(BACKENDS)
