@@ -52,6 +52,7 @@ layout = _layouts.Layout
 _engine._cast_op.append(_memory._cast)
 _function.zeros_of.append(_creation.zeros_at)
 
+torch = _sys.modules[__name__]  # `from torch import torch` is written now and then
 special = _ModuleType("funtorch.special")
 linalg = _ModuleType("funtorch.linalg")
 fft = _ModuleType("funtorch.fft")

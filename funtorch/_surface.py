@@ -116,8 +116,8 @@ def _check_apart(args: tuple[Any, ...], out: Any) -> None:
 
 def _meet(one: Tensor, other: Tensor) -> bool:
     """Do the address ranges of two tensors overlap?"""
-    if one._storage is not other._storage:
-        return False
+    if one is other or one._storage is not other._storage:
+        return one is other
     first, second = _extent(one), _extent(other)
     return first[0] < second[1] and second[0] < first[1]
 
@@ -207,20 +207,30 @@ def _binary(name: str) -> Callable[..., Any]:
     return operator
 
 
+_DESCRIPTORS = ("add", "mul", "bitwise_and", "bitwise_or", "bitwise_xor", "matmul")
+"""Whose reflected forms take tensors only; the others are plain functions in PyTorch."""
+
+
 def _reflected(name: str) -> Callable[..., Any]:
     facade = TABLE[name].facade
+    narrow = name in _DESCRIPTORS
 
     def operator(self: Tensor, other: Any) -> Any:
-        if not isinstance(self, Tensor):
+        if narrow and not isinstance(self, Tensor):
             raise TypeError(
                 f"descriptor '__r{name}__' for 'torch.Tensor' objects doesn't apply to a "
                 f"'{type(self).__name__}' object"
             )
-        if _foreign(other):
+        if _foreign(other) or (name == "sub" and not isinstance(self, Tensor)):
             return NotImplemented
         return facade(other, self)
 
     return operator
+
+
+def _divided_by(self: Tensor, other: Any) -> Any:
+    """other / self, as PyTorch computes it."""
+    return NotImplemented if _foreign(other) else self.reciprocal() * other
 
 
 def _foreign(other: Any) -> bool:
@@ -250,7 +260,7 @@ def bind_operators() -> None:
         setattr(Tensor, f"__r{bare}__", _reflected(name))
         if name != "matmul":
             setattr(Tensor, f"__i{bare}__", in_place(TABLE[name]))
-    Tensor.__rdiv__ = Tensor.__rtruediv__  # type: ignore[attr-defined]
+    Tensor.__rtruediv__ = Tensor.__rdiv__ = _divided_by  # type: ignore[attr-defined]
     for dunder, name in COMPARED.items():
         if name in TABLE:
             setattr(Tensor, dunder, _compared(name))

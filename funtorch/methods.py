@@ -831,7 +831,7 @@ def H(self: Tensor) -> Tensor:
 @attribute
 def mH(self: Tensor) -> Tensor:
     """The last two dimensions exchanged, and conjugated."""
-    return mT.fget(self).conj()
+    return mT.fget(self).conj() if size_of(self) else self.conj()
 
 
 def _part(name: str) -> property:

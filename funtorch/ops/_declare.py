@@ -124,7 +124,7 @@ def op(
         result_type = _result_type(own_name, returns)
 
         def form(writer: Writer | None) -> Callable[..., Any]:
-            made = _facade(info, signature, promote, result_type, many, order, writer)
+            made = _facade(info, signature, promote, result_type, many, order, writer, check)
             functools.update_wrapper(made, body)
             made.__name__ = made.__qualname__ = own_name
             made.lower = body  # type: ignore[attr-defined]
@@ -295,6 +295,7 @@ def _facade(
     many: bool,
     order: Order | None,
     writer: Writer | None,
+    check: Callable[..., None] | None,
 ) -> Callable[..., Any]:
     """The function that users call: binds, splits, records, wraps."""
     completions = signature.completions()
@@ -329,6 +330,8 @@ def _facade(
         if autocast_hook[0] is not None:
             tensors = autocast_hook[0](info.name, tensors)
         if not tensors:
+            if check is not None:
+                check(*args)
             raise TypeError(f"{signature.name}(): expected at least one Tensor among the arguments")
         outs = call(info, statics, tensors, numbers)
         if order is not None:

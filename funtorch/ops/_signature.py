@@ -202,10 +202,6 @@ class Signature:
         )
 
     def _tensors(self, parameter: Parameter, value: Any, tensors: list[Tensor]) -> Any:
-        if isinstance(value, Tensor):
-            if "None" in parameter.annotation or value.ndim == 0:
-                self._not_a_tensor(parameter, value)
-            value = value.unbind(0)
         if not isinstance(value, list | tuple):
             self._not_a_tensor(parameter, value)
         marks = []

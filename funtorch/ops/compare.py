@@ -158,11 +158,11 @@ def topk(
 @op("method", returns="values indices", out="exact apart")
 def kthvalue(self: Array, k: int, dim: int = -1, keepdim: bool = False) -> tuple[Array, Array]:
     """The k-th smallest along a dimension, with its index. [..., n] -> [...]"""
+    d = wrap_dim(dim, self.ndim)
+    if not 1 <= k <= (self.shape[d] if self.ndim else 1):
+        raise RuntimeError(f"kthvalue(): selected number k out of range for dimension {d}")
     if not self.ndim:
         return self, jnp.zeros((), jnp.int64)
-    d = wrap_dim(dim, self.ndim)
-    if not 1 <= k <= self.shape[d]:
-        raise RuntimeError(f"kthvalue(): selected number k out of range for dimension {d}")
     order = _order(lax.stop_gradient(self), d, False)
     index = lax.slice_in_dim(order, k - 1, k, axis=d)
     values = jnp.take_along_axis(self, index, d)

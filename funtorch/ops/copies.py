@@ -6,8 +6,9 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
-from funtorch.ops import view_ops
+from funtorch.ops import creation, view_ops
 from funtorch.ops._declare import TABLE, composite
+from funtorch.ops.memory import FORMATS
 from funtorch.tensor import Tensor, size_of
 
 _VIEWS = (
@@ -15,42 +16,62 @@ _VIEWS = (
     "detach",
     "diagonal",
     "expand",
-    "narrow",
     "permute",
+    "select",
     "squeeze",
     "t",
     "transpose",
-    "unbind",
     "unfold",
     "unsqueeze",
-    "view",
     "view_as_complex",
     "view_as_real",
 )
 
 
-def _copied(found: Any) -> Any:
-    return tuple(t.clone() for t in found) if isinstance(found, tuple | list) else found.clone()
+def _copied(found: Tensor) -> Tensor:
+    return found.clone(memory_format=FORMATS["contiguous_format"])
 
 
-def _declare_copy(name: str, facade: Callable[..., Any], *forms: str) -> None:
-    def function(self: Tensor, *args: Any, **kwargs: Any) -> Any:
-        return _copied(facade(self, *args, **kwargs))
+def _declare_copy(name: str, view: Callable[..., Tensor], *forms: str) -> None:
+    def function(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return _copied(view(self, *args, **kwargs))
 
     function.__name__ = f"{name}_copy"
-    function.__doc__ = f"`{name}`, copied."
+    function.__doc__ = f"`{name}`, copied; contiguous."
     composite(*forms)(function)
+
+
+def _declare_copies(name: str, views: Callable[..., Any]) -> None:
+    def function(self: Tensor, *args: Any, out: Any = None, **kwargs: Any) -> Any:
+        pieces = tuple(_copied(t) for t in views(self, *args, **kwargs))
+        if out is None:
+            return pieces
+        creation.write_out[0](pieces, out)
+        return None  # as PyTorch's do
+
+    function.__name__ = f"{name}_copy"
+    function.__doc__ = f"`{name}`, copied; each piece contiguous. With `out`, returns None."
+    composite()(function)
 
 
 def _method(name: str) -> Callable[..., Any]:
     return lambda self, *args, **kwargs: getattr(self, name)(*args, **kwargs)
 
 
+def _narrow(self: Tensor, dim: int, start: Any, length: int) -> Tensor:
+    if dim >= self.ndim > 0:  # an IndexError from `narrow`
+        raise RuntimeError(f"narrow_copy(): Expected dim < {self.ndim}, but got {dim}")
+    return view_ops.narrow(self, dim, start, length)
+
+
 for _name in _VIEWS:
-    _declare_copy(_name, _method(_name), *(("method",) if _name == "narrow" else ()))
+    _declare_copy(_name, _method(_name))
+_declare_copy("narrow", _narrow, "method")
+_declare_copy("view", lambda self, size: self.reshape(size))
+_declare_copy("slice", TABLE["slice"].facade)
 _declare_copy("alias", lambda self: self)
-_declare_copy("split", lambda self, *a, **k: self.split(*a, **k))
-_declare_copy("split_with_sizes", lambda self, sizes, dim=0: self.split(list(sizes), dim))
+for _name in ("unbind", "split", "split_with_sizes"):
+    _declare_copies(_name, _method(_name))
 
 
 def _window(name: str, view: Callable[..., Tensor], meaning: str) -> None:

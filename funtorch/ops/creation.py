@@ -351,6 +351,8 @@ def arange(
     if end is None:
         start, end = 0, start
     start, end, step = (_scalar(v) for v in (start, end, step))
+    if isinstance(out, Tensor) and dtype_of(out).category == 1 and 0 < abs(step) < 1:
+        raise ValueError("step must be nonzero")  # as a whole number, which PyTorch counts in
     _check_range(start, end, step)
     if dtype is None:
         whole = all(isinstance(v, int) for v in (start, end, step))

@@ -8,6 +8,7 @@ import numpy as np
 
 from funtorch import dtypes
 from funtorch.ops._declare import TABLE, Array, composite, op
+from funtorch.ops._linalg import readable
 from funtorch.ops.linalg_decompositions import linalg_qr, linalg_svd
 from funtorch.ops.linalg_norms import vector_norm_of
 from funtorch.tensor import Tensor, dtype_of
@@ -63,6 +64,8 @@ def _weights(name: str, given: Tensor | None, count: int, whole: bool) -> Tensor
     if whole == given.dtype.is_floating_point:
         kind = "integral" if whole else "floating point"
         raise RuntimeError(f"cov(): expected {name} to have {kind} dtype but got {given.dtype}")
+    if readable(given) and bool((given < 0).any()):
+        raise RuntimeError(f"cov(): {name} cannot be negative")
     return given
 
 

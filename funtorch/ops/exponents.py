@@ -40,6 +40,8 @@ def ldexp(self: Tensor, other: Tensor) -> Tensor:
             raise TypeError(
                 f"ldexp(): argument '{name}' must be Tensor, not {type(value).__name__}"
             )
+    if dtype_of(other).is_complex:
+        return self * TABLE["pow"].facade(2.0, other)
     kind = dtypes.promote_types(dtype_of(self), dtype_of(other))
     power = TABLE["exp2"].facade(other.to(dtypes.get_default_dtype()))
     return self * (power.to(kind) if kind.is_floating_point else power)

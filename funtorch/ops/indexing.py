@@ -315,6 +315,8 @@ def _scatter(name: str, self: Array, dim: int, index: Array, src: Any, how: str)
         )
         return out.reshape(())
     if hasattr(src, "ndim") and src.ndim:
+        if src.ndim != index.ndim and index.size:
+            raise RuntimeError("Index tensor must have the same number of dimensions as src tensor")
         if src.dtype != self.dtype:
             raise RuntimeError(f"{name}(): Expected self.dtype to be equal to src.dtype")
         if any(n > m for n, m in zip(index.shape, src.shape, strict=True)):
@@ -444,7 +446,7 @@ def masked_fill(self: Array, mask: Array, value: Array | Scalar) -> Array:
             "masked_fill only supports a 0-dimensional value tensor, but got tensor with "
             f"{value.ndim} dimension(s)."
         )
-    if isinstance(value, complex) and not jnp.iscomplexobj(self):
+    if jnp.iscomplexobj(value) and not jnp.iscomplexobj(self):
         raise RuntimeError(f"value cannot be converted to type {self.dtype.name} without overflow")
     return jnp.where(mask, jnp.asarray(value).astype(self.dtype), self)
 

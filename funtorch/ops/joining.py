@@ -18,11 +18,25 @@ Ints = Any
 Size = Any
 
 
-@op(promote="arith", saves=(), aliases=("concat", "concatenate"), out="cast apart")
-def cat(tensors: list[Array], dim: int = 0) -> Array:
-    """Tensors joined along a dimension. [..., n_i, ...] -> [..., sum n_i, ...]"""
+def _something_to_cat(tensors: list[Array], dim: int) -> None:
     if not tensors:
         raise ValueError("torch.cat(): expected a non-empty list of Tensors")
+
+
+def _something_to_stack(tensors: list[Array], dim: int) -> None:
+    if not tensors:
+        raise RuntimeError("stack expects a non-empty TensorList")
+
+
+@op(
+    promote="arith",
+    saves=(),
+    aliases=("concat", "concatenate"),
+    out="cast apart",
+    check=_something_to_cat,
+)
+def cat(tensors: list[Array], dim: int = 0) -> Array:
+    """Tensors joined along a dimension. [..., n_i, ...] -> [..., sum n_i, ...]"""
     if any(t.ndim == 0 for t in tensors):
         raise RuntimeError("zero-dimensional tensor (at position 0) cannot be concatenated")
     # PyTorch lets empty vectors join anything.
@@ -45,11 +59,9 @@ def cat(tensors: list[Array], dim: int = 0) -> Array:
     return jnp.concatenate(real, d)
 
 
-@op(promote="arith", saves=(), out="cast")
+@op(promote="arith", saves=(), out="cast", check=_something_to_stack)
 def stack(tensors: list[Array], dim: int = 0) -> Array:
     """Tensors joined along a new dimension. n × [...] -> [..., n, ...]"""
-    if not tensors:
-        raise RuntimeError("stack expects a non-empty TensorList")
     first = tensors[0].shape
     for i, t in enumerate(tensors):
         if t.shape != first:
@@ -62,7 +74,12 @@ def stack(tensors: list[Array], dim: int = 0) -> Array:
 
 def _stacker(name: str, lift: Any, dim: Any, aliases: tuple[str, ...] = ()) -> Any:
     def function(tensors: Any) -> Tensor:
-        if not len(tensors):
+        if not isinstance(tensors, list | tuple):
+            raise TypeError(
+                f"{name}(): argument 'tensors' (position 1) must be tuple of Tensors, not "
+                f"{type(tensors).__name__}"
+            )
+        if not tensors:
             raise RuntimeError(f"{name} expects a non-empty TensorList")
         lifted = [lift(t) for t in tensors]
         return cat(lifted, dim(lifted[0]))
@@ -190,6 +207,8 @@ def roll(self: Array, shifts: Ints, dims: Ints = None) -> Array:
         raise RuntimeError(
             f"shifts and dimensions must align. shifts: {len(shifts)}, dims:{len(dims)}"
         )
+    if not self.ndim:
+        raise IndexError(f"Dimension specified as {dims[0]} but tensor has no dimensions")
     return jnp.roll(self, shifts, [wrap_dim(d, self.ndim) for d in dims])
 
 

@@ -163,10 +163,10 @@ def resolve_conj(self: Tensor) -> Tensor:
     return self.resolve_conj()
 
 
-@composite()
+@composite("method")
 def adjoint(self: Tensor) -> Tensor:
     """Conjugate and transposed. [..., m, n] -> [..., n, m]"""
-    return self.adjoint()
+    return self.mH
 
 
 # Indices ------------------------------------------------------------------------------------------
@@ -229,11 +229,19 @@ def _unsafe_masked_index_put_accumulate(
     return self.index_put(safe, values.masked_fill(~mask, 0), accumulate=True)
 
 
-@composite()
+@composite(out="cast")
 def _chunk_cat(tensors: Any, dim: int, num_chunks: int) -> Tensor:
     """Each tensor padded and split into chunks along dim; the chunks, flattened, side by side."""
     rows = []
+    if any(not t.numel() for t in tensors):
+        raise RuntimeError("_chunk_cat expects non-empty tensor")
+    if dim < 0 and any(t.ndim != tensors[0].ndim for t in tensors):
+        raise RuntimeError(
+            "_chunk_cat expects non-negative dim when input tensors have different ndims"
+        )
     dim = view_ops.wrap_dim(dim, tensors[0].ndim)
+    if any(dim >= t.ndim for t in tensors):
+        raise RuntimeError("_chunk_cat expects dim < ndim for all input tensors")
     for t in tensors:
         n = t.shape[dim]
         size = -(-n // num_chunks)

@@ -141,6 +141,8 @@ def _conv(n: int) -> Any:
         steps, holes = _tuple(stride, n, "stride"), _tuple(dilation, n, "dilation")
         if any(s <= 0 for s in steps):
             raise RuntimeError("non-positive stride is not supported")
+        if any(h <= 0 for h in holes):
+            raise RuntimeError("dilation should be greater than zero")
         sides = _padding(padding, n, weight.shape[2:], steps, holes)
         for size, side, kernel, hole in zip(
             self.shape[-n:], sides, weight.shape[2:], holes, strict=True
@@ -196,6 +198,8 @@ def _conv_transpose(n: int) -> Any:
                 f"{self.shape[-n - 1]} channels instead"
             )
         steps, holes = _tuple(stride, n, "stride"), _tuple(dilation, n, "dilation")
+        if any(e <= 0 for e in (*steps, *holes)):
+            raise RuntimeError("stride and dilation should be greater than zero")
         sides = _tuple(padding, n, "padding")
         extra = _tuple(output_padding, n, "output_padding")
         for e, s, h in zip(extra, steps, holes, strict=True):

@@ -481,6 +481,19 @@ def _gaussian(
     return _reduced(loss + 0.5 * jnp.log(2 * jnp.pi) if full else loss, reduction)
 
 
+def _per_row(var: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Variances as a tensor that broadcasts to `shape`: one for each element, or for each row."""
+    have = size_of(var)
+    if have == shape:
+        return var
+    if have == shape[:-1]:
+        return var.unsqueeze(-1)
+    ones = sum(n == 1 for n in have)
+    if have[:-1] != shape[:-1] or ones == 0 or have[-1] != 1:
+        raise ValueError("var is of incorrect size")
+    return var
+
+
 @composite("functional", function=False)
 def gaussian_nll_loss(
     input: Tensor,
@@ -496,8 +509,8 @@ def gaussian_nll_loss(
             raise ValueError("var has negative entry/entries")
     elif readable(var) and bool((var < 0).any()):
         raise ValueError("var has negative entry/entries")
-    if isinstance(var, Tensor) and size_of(var) == size_of(input)[:-1]:
-        var = var.unsqueeze(-1)
+    if isinstance(var, Tensor):
+        var = _per_row(var, size_of(input))
     if reduction not in REDUCTIONS:
         raise ValueError(f"{reduction} is not valid")
     return _gaussian(input, target, var, full, eps, reduction)

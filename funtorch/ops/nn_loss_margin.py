@@ -164,13 +164,16 @@ def linear_cross_entropy(
 
     options: how PyTorch cuts the work into chunks; XLA plans its memory itself.
     """
+    is_class = not dtype_of(target).is_floating_point
+    _check_linear(input, linear_weight, linear_bias)
+    if ignore_index is not None and not is_class:
+        raise RuntimeError("ignore_index cannot be specified when target contains probabilities")
     classes, *space, width = size_of(linear_weight)
     logits = TABLE["linear"].facade(input, linear_weight.reshape(-1, width))
     lead = size_of(input)[:-1]
     logits = logits.reshape(*lead, classes, *space)
     if linear_bias is not None:
         logits = logits + linear_bias
-    is_class = not dtype_of(target).is_floating_point
     ignored = -100 if ignore_index is None else ignore_index
     return cross_entropy(
         logits,
@@ -180,3 +183,26 @@ def linear_cross_entropy(
         reduction=reduction,
         label_smoothing=label_smoothing,
     )
+
+
+def _check_linear(input: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+    """Raise RuntimeError unless these can be a batch (or a row), its weights and its offsets."""
+    have, wanted = size_of(input), size_of(weight)
+    if len(have) not in (1, 2):
+        raise RuntimeError(f"expected input with dimensionality 1 or 2, got {len(have)}")
+    if len(wanted) < 2:
+        raise RuntimeError(
+            f"expected linear_weight with dimensionality at least 2, got {len(wanted)}"
+        )
+    if len(wanted) > 2 and len(have) == 1:
+        raise RuntimeError(
+            f"K-dimensional loss defined by linear_weight shape {wanted} requires batched input, "
+            f"(N, {have[0]}), got unbatched input with shape {have}"
+        )
+    if have[-1] != wanted[-1]:
+        raise RuntimeError(
+            "expected equal input and linear_weight last dimensions (in_features), got "
+            f"{have[-1]} and {wanted[-1]}, respectively"
+        )
+    if bias is not None and size_of(bias) != wanted[:-1]:
+        raise RuntimeError(f"expected linear_bias shape {wanted[:-1]}, got {size_of(bias)}")

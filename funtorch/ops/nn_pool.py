@@ -51,8 +51,8 @@ def _windows(
     steps = kernel if stride is None or stride == () else _tuple(stride, n, f"{name}: stride")
     sides = _tuple(padding, n, f"{name}: padding")
     holes = _tuple(dilation, n, f"{name}: dilation")
-    if any(k <= 0 for k in kernel) or any(s <= 0 for s in steps):
-        raise RuntimeError(f"{name}: kernel size and stride should be greater than zero")
+    if any(e <= 0 for e in (*kernel, *steps, *holes)):
+        raise RuntimeError(f"{name}: kernel size, stride and dilation should be greater than zero")
     if any(p < 0 or 2 * p > k for p, k in zip(sides, kernel, strict=True)):
         raise RuntimeError(
             f"pad should be at most half of effective kernel size, but got pad={sides} and "
@@ -262,22 +262,36 @@ def _adaptive_bounds(size: int, out: int) -> list[tuple[int, int]]:
     return [(i * size // out, -(-(i + 1) * size // out)) for i in range(out)]
 
 
-def _adaptive_size(x: Array, n: int, size: Any) -> tuple[int, ...]:
+def _adaptive_size(name: str, x: Array, n: int, size: Any, filled: int) -> tuple[int, ...]:
+    """The output's spatial sizes, checked. filled: the first dimension that may not be empty."""
     wanted = (size,) * n if size is None or isinstance(size, int) else tuple(size)
+    if wanted is size and n > 1 and x.ndim <= len(wanted):
+        raise ValueError(f"Input dimension should be at least {len(wanted) + 1}")
+    if x.ndim not in (n + 1, n + 2):
+        raise RuntimeError(
+            f"{name}(): Expected {n + 1}D or {n + 2}D tensor, but got {list(x.shape)}"
+        )
     if len(wanted) != n:
-        raise RuntimeError(f"adaptive pooling: output_size must be {n}, but got {list(wanted)}")
-    return tuple(x.shape[-n + i] if w is None else w for i, w in enumerate(wanted))
+        raise RuntimeError(f"{name}: output_size must be {n}, but got {list(wanted)}")
+    sizes = tuple(x.shape[-n + i] if w is None else w for i, w in enumerate(wanted))
+    if any(w < 0 for w in sizes):
+        raise RuntimeError(
+            f"{name}: elements of output_size must be greater than or equal to 0 but received "
+            f"{list(sizes)}"
+        )
+    if 0 in x.shape[filled:]:
+        raise RuntimeError(
+            f"{name}(): Expected input to have non-zero size for non-batch dimensions, but input "
+            f"has sizes {list(x.shape)}"
+        )
+    return sizes
 
 
 def _adaptive_avg(n: int) -> Any:
     def body(self: Array, output_size: Ints) -> Array:
-        if self.ndim not in (n + 1, n + 2):
-            raise RuntimeError(
-                f"adaptive_avg_pool{n}d(): Expected {n + 1}D or {n + 2}D tensor, but got "
-                f"{list(self.shape)}"
-            )
+        name, filled = f"adaptive_avg_pool{n}d", 1 if n == 3 else -n
         out = self
-        for i, want in enumerate(_adaptive_size(self, n, output_size)):
+        for i, want in enumerate(_adaptive_size(name, self, n, output_size, filled)):
             axis = self.ndim - n + i
             size = self.shape[axis]
             weights = np.zeros((size, want))
@@ -297,12 +311,13 @@ def _adaptive_avg(n: int) -> Any:
 
 def _adaptive_max(n: int) -> Any:
     def body(self: Array, output_size: Ints) -> tuple[Array, Array]:
+        sizes = _adaptive_size(f"adaptive_max_pool{n}d", self, n, output_size, 1)
         space = self.shape[-n:]
         places = jnp.arange(math.prod(space)).reshape(space)
-        bounds = [
-            _adaptive_bounds(s, w)
-            for s, w in zip(space, _adaptive_size(self, n, output_size), strict=True)
-        ]
+        bounds = [_adaptive_bounds(s, w) for s, w in zip(space, sizes, strict=True)]
+        shape = (*self.shape[:-n], *sizes)
+        if 0 in sizes:
+            return jnp.zeros(shape, self.dtype), jnp.zeros(shape, jnp.int64)
         values, indices = [], []
         for cell in np.ndindex(*[len(b) for b in bounds]):
             cut = tuple(slice(*bounds[i][c]) for i, c in enumerate(cell))
@@ -310,7 +325,6 @@ def _adaptive_max(n: int) -> Any:
             at = jnp.argmax(lax.stop_gradient(window), -1)
             values.append(jnp.take_along_axis(window, at[..., None], -1)[..., 0])
             indices.append(places[cut].reshape(-1)[at])
-        shape = (*self.shape[:-n], *[len(b) for b in bounds])
         return jnp.stack(values, -1).reshape(shape), jnp.stack(indices, -1).reshape(shape)
 
     body.__name__ = f"_adaptive_max_pool{n}d"

@@ -11,6 +11,7 @@ import numpy as np
 from jax import lax
 
 from funtorch.ops._declare import Array, Scalar, composite, op
+from funtorch.tensor import Tensor, dtype_of
 
 
 def _floating(x: Array) -> bool:
@@ -250,10 +251,15 @@ def angle(self: Array) -> Array:
     return jnp.angle(self) if jnp.iscomplexobj(self) else _angle(self)
 
 
-@op("method", "inplace", layout="pointwise", saves=(), aliases=())
-def conj_physical(self: Array) -> Array:
-    """Complex conjugate as a copy. [...] -> [...]"""
-    return jnp.conj(self) if jnp.iscomplexobj(self) else self
+@op(function=False, layout="pointwise", saves=(), grad_name="ConjPhysicalBackward0")
+def _conj_physical(self: Array) -> Array:
+    return jnp.conj(self)
+
+
+@composite("method", "inplace")
+def conj_physical(self: Tensor) -> Tensor:
+    """Complex conjugate as a copy; real tensors are returned as they are. [...] -> [...]"""
+    return _conj_physical(self) if dtype_of(self).is_complex else self
 
 
 @op("method", "inplace", promote="float", layout="pointwise", aliases=("special.logit",))

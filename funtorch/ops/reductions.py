@@ -216,6 +216,18 @@ def _not_empty(name: str, x: Array, axes: tuple[int, ...]) -> None:
             raise IndexError(f"{name}(): Expected reduction dim {d} to have non-zero size.")
 
 
+def _some_to_choose(name: str, x: Array, dim: Ints) -> tuple[int, ...]:
+    """The dimensions of a choice among elements; there must be some."""
+    if dim in (None, ()) and not x.size:
+        raise RuntimeError(
+            f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify "
+            "the reduction dim with the 'dim' argument."
+        )
+    axes = all_dims(dim, x.ndim)
+    _not_empty(name, x, axes)
+    return axes
+
+
 def extreme(x: Array, axes: tuple[int, ...], keepdim: bool, largest: bool) -> Array:
     """max or min, its gradient shared evenly by ties."""
     if x.dtype == jnp.bool_:
@@ -251,24 +263,21 @@ def _by_mask(x: Array, same: Array, found: Array, axes: tuple[int, ...], keepdim
 @op("method", saves=("self", "result"))
 def amax(self: Array, dim: Ints = (), keepdim: bool = False) -> Array:
     """The largest over some dimensions; ties share the gradient. [...] -> [...]"""
-    axes = all_dims(dim, self.ndim)
-    _not_empty("amax", self, axes)
+    axes = _some_to_choose("amax", self, dim)
     return extreme(_ordered("amax", self), axes, keepdim, True)
 
 
 @op("method", saves=("self", "result"))
 def amin(self: Array, dim: Ints = (), keepdim: bool = False) -> Array:
     """The smallest over some dimensions; ties share the gradient. [...] -> [...]"""
-    axes = all_dims(dim, self.ndim)
-    _not_empty("amin", self, axes)
+    axes = _some_to_choose("amin", self, dim)
     return extreme(_ordered("amin", self), axes, keepdim, False)
 
 
 @op("method", returns="min max")
 def aminmax(self: Array, *, dim: int | None = None, keepdim: bool = False) -> tuple[Array, Array]:
     """Smallest and largest, of all or along a dimension. [...] -> ([...], [...])"""
-    axes = all_dims(dim, self.ndim)
-    _not_empty("aminmax", self, axes)
+    axes = _some_to_choose("aminmax", self, dim)
     x = _ordered("aminmax", self)
     return extreme(x, axes, keepdim, False), extreme(x, axes, keepdim, True)
 
@@ -294,13 +303,8 @@ def _along(self: Array, dim: int, keepdim: bool, largest: bool) -> tuple[Array, 
 
 @op(function=False, saves=("self", "result"), grad_name="MaxBackward1")
 def _of_all(self: Array, largest: bool) -> Array:
-    if not self.size:
-        name = "max" if largest else "min"
-        raise RuntimeError(
-            f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify "
-            "the reduction dim with the 'dim' argument."
-        )
-    return extreme(_ordered("max", self), tuple(range(self.ndim)), False, largest)
+    axes = _some_to_choose("max" if largest else "min", self, None)
+    return extreme(_ordered("max", self), axes, False, largest)
 
 
 def _three_way(name: str, largest: bool, pairwise: str) -> Any:
