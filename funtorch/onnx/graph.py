@@ -81,6 +81,17 @@ def plans(plan: Plan) -> Iterator[Plan]:
             yield from plans(part)
 
 
+def host_names(plan: Plan) -> set[str]:
+    """Names that rules read on the host: shapes, scales of Resize, and the like."""
+    return {
+        name
+        for step in plan.steps
+        if step.rule is not None
+        for i, name in enumerate(step.inputs)
+        if i in step.rule.host
+    }
+
+
 class Reader:
     """Reads one model. Collects what is missing, so that one error can tell it all."""
 

@@ -17,7 +17,7 @@ import onnx
 from funtorch import dtypes, nn
 from funtorch.dispatch import to_host
 from funtorch.onnx.folding import NeedsHost
-from funtorch.onnx.graph import Plan, Reader, plans
+from funtorch.onnx.graph import Plan, Reader, host_names, plans
 from funtorch.onnx.walk import SMALL, Walk
 from funtorch.tensor import Tensor, from_host
 
@@ -59,7 +59,7 @@ class OnnxModule(nn.Module):
         self._places: dict[str, tuple[nn.Module, str]] = {}
         self._constants: dict[Any, tuple[Any, Tensor]] = {}
         self._lasting = {id(a) for p in plans(plan) for a in (*p.constants.values(), *p.values())}
-        shapes = _host_names(plan)
+        shapes = host_names(plan)
         for name, array in plan.constants.items():
             chosen = name not in shapes and (trainable is None or name in trainable)
             self._adopt(name, array, trainable=chosen)
@@ -224,14 +224,3 @@ def _fits(array: np.ndarray[Any, Any]) -> bool:
     except TypeError:
         return False
     return True
-
-
-def _host_names(plan: Plan) -> set[str]:
-    """Names that rules read on the host: shapes, scales of Resize, and the like."""
-    return {
-        name
-        for step in plan.steps
-        if step.rule is not None
-        for i, name in enumerate(step.inputs)
-        if i in step.rule.host
-    }

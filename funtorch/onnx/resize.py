@@ -108,7 +108,7 @@ def _along(x: Array, axis: int, n: int, scale: float, where: Host, choice: dict[
     return made
 
 
-def _sizes(
+def output_sizes(
     shape: Any, axes: list[int], scales: Any, sizes: Any, policy: str
 ) -> tuple[list[int], list[float]]:
     """Output extents and scales of the axes."""
@@ -169,7 +169,7 @@ def resize(
 ) -> Tensor:
     """x interpolated to other extents."""
     where = [a % x.ndim for a in (axes if axes is not None else range(x.ndim))]
-    outs, factors = _sizes(x.shape, where, scales, sizes, keep_aspect_ratio_policy)
+    outs, factors = output_sizes(x.shape, where, scales, sizes, keep_aspect_ratio_policy)
     parts = [(0.0, 1.0)] * len(where)
     if coordinate_transformation_mode == "tf_crop_and_resize":
         given = [float(v) for v in np.asarray(roi)]

@@ -1,0 +1,62 @@
+"""Tensors both ways through DLPack: without a copy where both sides lie in the same memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from funtorch.dispatch import to_host
+from funtorch.dtypes import bool_
+from funtorch.tensor import Tensor, from_host
+from funtorch.utils.dlpack import from_dlpack, to_dlpack
+
+TOLERANCE = 1e-4  # of the largest value, between two frameworks' outputs of one model
+
+
+def from_tensor(value: Any) -> Tensor:
+    """A tensor with the elements of a `tf.Tensor` or `tf.Variable`; nested structures keep their form.
+
+    The memory is shared where XLA can read it in place. Raises TypeError for strings, and for
+    tensors of a graph, which have no elements yet.
+    """
+    return tf.nest.map_structure(_from_one, value)  # type: ignore[no-any-return]
+
+
+def _from_one(value: Any) -> Tensor:
+    value = tf.convert_to_tensor(value)
+    if not hasattr(value, "numpy"):
+        raise TypeError("a symbolic tf.Tensor has no elements: call this outside of tf.function")
+    if value.dtype == tf.bool:  # TensorFlow's DLPack has no booleans
+        return from_host(value.numpy())
+    return from_dlpack(tf.experimental.dlpack.to_dlpack(value))
+
+
+def to_tensor(value: Any) -> Any:
+    """A `tf.Tensor` with a tensor's elements; nested structures keep their form.
+
+    The memory is shared where it can be; the tensor is computed first, and gradients stay behind.
+    """
+    return tf.nest.map_structure(_to_one, value)
+
+
+def _to_one(value: Any) -> Any:
+    if not isinstance(value, Tensor):
+        return value
+    value = value.detach()
+    if value.dtype == bool_:
+        return tf.constant(to_host(value))
+    return tf.experimental.dlpack.from_dlpack(to_dlpack(value.contiguous()))
+
+
+def compare(names: Sequence[str], theirs: Sequence[Any], ours: Sequence[Any]) -> None:
+    """Raises ValueError unless two models gave the same outputs."""
+    for name, a, b in zip(names, theirs, ours, strict=True):
+        a, b = (np.asarray(v.detach() if isinstance(v, Tensor) else v) for v in (a, b))
+        room = TOLERANCE * max(1.0, np.abs(a.astype(np.float64)).max(initial=0))
+        if a.shape != b.shape:
+            raise ValueError(f"output {name!r} has the shape {b.shape} instead of {a.shape}")
+        if not np.allclose(a.astype(np.float64), b.astype(np.float64), 0, room, equal_nan=True):
+            raise ValueError(f"output {name!r} differs between the frameworks: {a} but {b}")

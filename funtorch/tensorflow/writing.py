@@ -1,0 +1,107 @@
+"""Modules as TensorFlow programs: exported to ONNX, whose ops become TensorFlow's."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import keras
+import onnx
+import tensorflow as tf
+
+from funtorch.grad_mode import no_grad
+from funtorch.nn.module import Module
+from funtorch.onnx import export
+from funtorch.tensor import Tensor
+from funtorch.tensorflow.exchange import compare, to_tensor
+from funtorch.tensorflow.layer import OnnxLayer
+from funtorch.tensorflow.module import OnnxModule
+
+Model = Module | onnx.ModelProto
+
+
+def to_module(
+    model: Model,
+    example_args: Any = (),
+    *,
+    dynamic_shapes: Any = None,
+    check: bool = True,
+    **options: Any,
+) -> OnnxModule:
+    """A `tf.Module` that computes what the module does, with `tf.Variable`s for its state.
+
+    Parameters train if they require grad, buffers do not. Names are those of the state_dict; layouts
+    stay PyTorch's (channels second). The module is written in the mode it is in.
+
+    dynamic_shapes: as for torch.export.export; by default the first dimension of every tensor is a
+    batch of any size, {} keeps all extents. check: run it on the example arguments and compare;
+    raises ValueError where they differ. options: more for torch.onnx.export. model may also be an
+    onnx.ModelProto, which needs no arguments.
+    """
+    if isinstance(model, onnx.ModelProto):
+        return OnnxModule(model)
+    args = (example_args,) if isinstance(example_args, Tensor) else tuple(example_args)
+    proto = _exported(model, args, dynamic_shapes, options)
+    made = OnnxModule(proto, _trainable(model), type(model).__name__)
+    if check:
+        _compare(model, args, made)
+    return made
+
+
+def to_keras(
+    model: Model, example_args: Any = (), *, name: str | None = None, **options: Any
+) -> keras.Model:
+    """A functional Keras model of one layer, whose weights are those of `to_module`: `fit` trains it.
+
+    `save("x.keras")` needs `import funtorch.tensorflow` to load, since Keras stores no code of
+    layers; `export(folder)` writes a SavedModel, which needs nothing. Takes what `to_module` takes.
+    """
+    made = to_module(model, example_args, **options)
+    layer = OnnxLayer.of(made.program)
+    inputs = [
+        keras.Input(batch_shape=spec.shape, dtype=spec.dtype.name, name=spec.name)
+        for spec in made.program.signature
+    ]
+    outputs = layer(inputs)
+    layer.assign(made.weights)
+    return keras.Model(inputs[0] if len(inputs) == 1 else inputs, outputs, name=name)
+
+
+def save_saved_model(
+    model: Model, example_args: Any, path: str | os.PathLike[str], **options: Any
+) -> None:
+    """A SavedModel: opens without funtorch, serves, and trains on.
+
+    Its signature `serving_default` takes and gives tensors by the names of the ONNX graph;
+    `tf.saved_model.load(path)` can be called, and has `weights` by name. Takes what `to_module` takes.
+    """
+    made = to_module(model, example_args, **options)
+    tf.saved_model.save(made, os.fspath(path), signatures=made.serve)
+
+
+def _exported(model: Module, args: Any, dynamic_shapes: Any, options: Any) -> onnx.ModelProto:
+    if dynamic_shapes is None:
+        dynamic_shapes = _batches(args)
+    options = {"verify": False, **options}  # the result is checked as a whole
+    program = export(model, args, dynamic_shapes=dynamic_shapes or None, **options)
+    return program.model_proto
+
+
+def _batches(args: Any) -> Any:
+    """The first dimension of all tensors as one batch, if they agree on its size."""
+    tensors = [a for a in args if isinstance(a, Tensor)]
+    if len(tensors) != len(args) or len({t.shape[0] if t.ndim else None for t in tensors}) != 1:
+        return None
+    return tuple({0: "batch"} for _ in args) if tensors[0].ndim else None
+
+
+def _trainable(model: Module) -> set[str]:
+    return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def _compare(model: Module, args: Any, made: OnnxModule) -> None:
+    with no_grad():
+        ours = model(*args)
+    flat = [v for v in tf.nest.flatten(ours) if isinstance(v, Tensor)]
+    theirs = tf.nest.flatten(made(*to_tensor(tf.nest.flatten(args))))
+    compare(made.program.outputs, flat, theirs)
