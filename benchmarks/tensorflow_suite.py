@@ -11,9 +11,8 @@ import sys
 import tempfile
 import time
 
-from funtorch.tensorflow.backend import TensorFlowBackend
-
 from benchmarks.onnx_suite import SUITES, cases, failure
+from funtorch.tensorflow.backend import TensorFlowBackend
 
 
 def main() -> None:

@@ -140,7 +140,7 @@ globals().update(_toplevel.tensor_types("cpu"))
 
 __version__ = version.__version__
 
-_LAZY = ("_dynamo", "export", "flax", "jit", "onnx")
+_LAZY = ("_dynamo", "export", "flax", "jit", "onnx", "tensorflow")
 
 
 def __getattr__(name: str) -> object:

@@ -40,7 +40,8 @@ for _name, _fn in {
     "LessOrEqual": np.less_equal, "Where": np.where, "Floor": np.floor, "Ceil": np.ceil,
     "Max": lambda *v: reduce(np.maximum, v), "Min": lambda *v: reduce(np.minimum, v),
     "Identity": lambda x: x, "Sqrt": np.sqrt,
-    "Size": lambda x: np.int64(x.size), "Range": lambda *v: np.arange(*(a.reshape(()) for a in v)),
+    "Size": lambda x: np.int64(x.size),
+    "Range": lambda *v: np.arange(*(a.reshape(()) for a in v)).astype(v[0].dtype),
     "Div": lambda a, b: a // b if a.dtype.kind in "iu" and (a >= 0).all() else _divide(a, b),
 }.items():  # fmt: skip
     _simple(_name, _fn)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -9,25 +10,28 @@ import onnx
 import tensorflow as tf
 from onnx.backend.base import Backend, BackendRep, Device, namedtupledict
 
-from funtorch.tensorflow.module import OnnxModule
+from funtorch.tensorflow.module import OnnxModule, Program
 
 
 class TensorFlowRep(BackendRep):
-    """A prepared model. `module` is the `tf.Module` behind it."""
+    """A prepared model, run eagerly: inputs that decide shapes need not be constants then."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
-        self.module = OnnxModule(model)
+        self.program = Program(model)
+
+    @cached_property
+    def module(self) -> OnnxModule:
+        """The model as a `tf.Module`."""
+        return OnnxModule(self.program.proto)
 
     def run(self, inputs: Any, **kwargs: Any) -> tuple[Any, ...]:
         """NumPy arrays out for arrays in: a sequence in the graph's order, or a dict by name."""
         if isinstance(inputs, np.ndarray):
             inputs = [inputs]
-        program = self.module.program
         if isinstance(inputs, dict):
-            inputs = [inputs[name] for name in program.inputs]
-        # Eagerly: inputs that decide shapes need not be constants of the model then.
-        outputs = program.run([as_tensors(v) for v in inputs], self.module.weights)
-        return namedtupledict("Outputs", program.outputs)(*[as_arrays(v) for v in outputs])
+            inputs = [inputs[name] for name in self.program.inputs]
+        outputs = self.program.run([as_tensors(v) for v in inputs], {})
+        return namedtupledict("Outputs", self.program.outputs)(*[as_arrays(v) for v in outputs])
 
 
 def as_tensors(value: Any) -> Any:

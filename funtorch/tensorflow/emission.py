@@ -61,15 +61,23 @@ class Emission(Walk):
         """The NumPy type of a tensor."""
         return np.dtype(tensor.dtype.as_numpy_dtype)
 
+    def kind(self, element: int) -> tf.DType:
+        """TensorFlow's type for an ONNX element type."""
+        name = self.dtype(element)
+        try:
+            return tf.as_dtype(name)
+        except TypeError:
+            raise NotImplementedError(f"{self.where()}: TensorFlow has no {name}") from None
+
     def lives_on_host(self, array: Host) -> bool:
         """tf.Tensors can have any type of ONNX's that NumPy has."""
         return False
 
     def made(self, value: Any) -> Any:
         """A result; small integers that are known by now become arrays."""
-        if not tf.is_tensor(value) or not value.dtype.is_integer or not value.shape.rank <= 1:
+        if not tf.is_tensor(value) or not value.dtype.is_integer or value.shape.rank is None:
             return value
-        if not value.shape.is_fully_defined() or value.shape.num_elements() > SMALL:
+        if value.shape.rank > 1 or not value.shape.is_fully_defined() or value.shape.num_elements() > SMALL:
             return value
         found = tf.get_static_value(value)
         return value if found is None else np.asarray(found)

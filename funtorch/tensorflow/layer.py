@@ -41,8 +41,8 @@ class OnnxLayer(keras.layers.Layer):
         self.supports_jit = not any(s.op in _WITHOUT_XLA for s in self.program.plan.steps)
         self._values = {
             name: self.add_weight(
-                array.shape, keras.initializers.Zeros(), array.dtype.name,
-                name in self.program.trainable, name=name.replace("/", "_"),
+                array.shape, "zeros", array.dtype.name,
+                trainable=name in self.program.trainable, name=name.replace("/", "_"),
             )
             for name, array in self.program.weights.items()
         }  # fmt: skip

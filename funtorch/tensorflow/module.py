@@ -40,7 +40,7 @@ class Program:
             trainable = self.weights.keys() - _statistics(self.plan)
         self.trainable = set(trainable) & self.weights.keys()
         inputs = [i for i in proto.graph.input if i.name not in constants]
-        self.signature = [_spec(i) for i in inputs]
+        self.signature = [_spec(i) for i in inputs if i.type.HasField("tensor_type")]
         self.inputs = [i.name for i in inputs]
         self.outputs = list(self.plan.outputs)
 
@@ -90,6 +90,8 @@ class OnnxModule(tf.Module):
     ) -> None:
         super().__init__(name)
         self.program = Program(proto, trainable)
+        if len(self.program.signature) < len(self.program.inputs):
+            raise NotImplementedError("sequences and optionals as inputs of a tf.Module")
         self.weights = {
             key: tf.Variable(array, key in self.program.trainable, name=key)
             for key, array in self.program.weights.items()

@@ -1,5 +1,7 @@
 """TensorFlow is quiet, and its own warnings at import are not ours."""
 
+import contextlib
+import importlib
 import os
 import warnings
 
@@ -8,12 +10,9 @@ import pytest
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    try:
-        import keras
-        import tensorflow
-        import tf2onnx
-    except ModuleNotFoundError:  # each test file skips, with a reason
-        pass
+    with contextlib.suppress(ModuleNotFoundError):  # each test file skips, with a reason
+        for name in ("tensorflow", "keras", "tf2onnx"):
+            importlib.import_module(name)
 
 
 def pytest_collection_modifyitems(items):

@@ -7,8 +7,8 @@ import zlib
 import pytest
 
 pytest.importorskip("tensorflow", reason="TensorFlow is an extra: funtorch[tensorflow]")
-from funtorch.onnx import UnsupportedNodes  # noqa: E402
-from funtorch.tensorflow.backend import TensorFlowBackend  # noqa: E402
+from funtorch.onnx import UnsupportedNodes
+from funtorch.tensorflow.backend import TensorFlowBackend
 
 SHARE = 20  # one test in so many
 

@@ -14,5 +14,6 @@ from funtorch.tensorflow.rules import (
     recurrent,
     reductions,
     resize,
+    sequences,
     shapes,
 )

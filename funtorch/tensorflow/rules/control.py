@@ -42,6 +42,8 @@ def _repeated(ctx: Any, going_on: Any, body: Any, first: list[Any], most: Any) -
 @rule("Loop", raw=True)
 def loop(trips: Any = None, condition: Any = None, *state: Any, ctx: Any, body: Plan) -> Any:
     """Repeats a graph that carries values; what else it yields is stacked."""
+    if any(isinstance(v, list) for v in state):
+        return _unrolled(ctx, body, trips, condition, list(state))
     carried = [ctx.tensor(v) for v in state]
     n = len(carried)
     limit = tf.cast(tf.reshape(ctx.tensor(trips), ()), tf.int64) if trips is not None else None
@@ -62,6 +64,20 @@ def loop(trips: Any = None, condition: Any = None, *state: Any, ctx: Any, body: 
     first = [tf.constant(0, tf.int64), on, *carried, *stacks]
     _, _, *last = _repeated(ctx, going_on, step, first, None)
     return (*last[:n], *[a.stack() for a in last[n:]])
+
+
+def _unrolled(ctx: Any, body: Plan, trips: Any, condition: Any, carried: list[Any]) -> Any:
+    """A Loop that carries sequences: as many copies of its body as it has steps, all known by now."""
+    limit = np.inf if trips is None else int(ctx.host(trips))
+    on = condition is None or bool(ctx.host(condition))
+    n, stacks = len(carried), [[] for _ in body.outputs[len(carried) + 1 :]]
+    step = 0
+    while on and step < limit:
+        more, *made = ctx.subgraph(body, [np.array(step, np.int64), np.array(on), *carried])
+        on, carried, step = bool(ctx.host(more)), made[:n], step + 1
+        for stack, value in zip(stacks, made[n:], strict=True):
+            stack.append(ctx.tensor(value))
+    return (*carried, *[tf.stack(stack) for stack in stacks])
 
 
 def _yields(ctx: Any, body: Plan, carried: list[Any]) -> list[tuple[Any, Any]]:

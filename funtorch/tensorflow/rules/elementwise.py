@@ -68,6 +68,8 @@ def power(a: Any, b: Any, *, broadcast: int = 0, axis: int | None = None) -> Any
 @rule("Mod")
 def mod(a: Any, b: Any, *, fmod: int = 0) -> Any:
     """Remainder with the sign of b, or with fmod of a."""
+    if a.dtype.is_floating and a.dtype.size < 4:  # TensorFlow has no kernel for halves
+        return tf.cast(mod(tf.cast(a, tf.float32), tf.cast(b, tf.float32), fmod=fmod), a.dtype)
     return tf.truncatemod(a, b) if fmod else tf.math.floormod(a, b)
 
 
@@ -140,29 +142,41 @@ def cast(x: Any, *, ctx: Any, to: int, saturate: int = 1, round_mode: str = "up"
     string = 8
     if to == string:
         return tf.strings.as_string(x)
-    dtype = tf.as_dtype(ctx.dtype(to))
+    dtype = ctx.kind(to)
     if x.dtype == tf.string:
         return tf.strings.to_number(x, dtype)
-    return x if x.dtype == dtype else _converted(x, dtype, saturate)
+    return x if x.dtype == dtype else converted(x, dtype, saturate)
 
 
-def _converted(x: Any, dtype: Any, saturate: int) -> Any:
+def refuse_narrow(*dtypes: Any) -> None:
+    """Raises NotImplementedError for types that TensorFlow knows but has no kernels for."""
+    for dtype in dtypes:
+        if dtype.name in _NARROW:
+            raise NotImplementedError(f"TensorFlow does not compute with {dtype.name}")
+
+
+def converted(x: Any, dtype: Any, saturate: int) -> Any:
     """x as a number of another type; floats of eight bits stop at their greatest."""
+    refuse_narrow(x.dtype, dtype)
     if saturate and dtype.size == 1 and dtype.is_floating and x.dtype.is_floating:
         most = tf.cast(dtype.max, x.dtype)
         x = tf.clip_by_value(x, -most, most)
     return tf.cast(x, dtype)
 
 
+_NARROW = {
+    "int2", "uint2", "int4", "uint4", "float4_e2m1fn", "float8_e4m3fnuz", "float8_e5m2fnuz",
+}  # fmt: skip
+
+
 @rule("CastLike")
 def cast_like(x: Any, like: Any, *, saturate: int = 1, round_mode: str = "up") -> Any:
     """x in the type of another tensor."""
-    return _converted(x, like.dtype, saturate)
+    return converted(x, like.dtype, saturate)
 
 
 @rule("BitCast")
 def bit_cast(x: Any, *, ctx: Any, to: int) -> Any:
     """The same bits as another type of the same width."""
-    if x.dtype == tf.bool or ctx.dtype(to) == bool:
-        return tf.cast(x, tf.as_dtype(ctx.dtype(to)))
-    return tf.bitcast(x, tf.as_dtype(ctx.dtype(to)))
+    kind = ctx.kind(to)
+    return tf.cast(x, kind) if tf.bool in (x.dtype, kind) else tf.bitcast(x, kind)

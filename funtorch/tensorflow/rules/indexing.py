@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from funtorch.onnx.rules import ints
 from funtorch.tensorflow.emission import extents, rule
 
 
@@ -62,7 +61,6 @@ def _wrapped_tuples(indices: Any, x: Any, batch_dims: int) -> Any:
 
 
 def _product(x: Any, at: Any, updates: Any) -> Any:
-    """x times all updates for each place: by sorting them into rounds one cannot, so sum logarithms."""
     raise NotImplementedError("scattering with reduction='mul' has no rule in TensorFlow")
 
 
@@ -117,7 +115,8 @@ def one_hot(indices: Any, depth: Any, values: Any, *, ctx: Any, axis: int = -1) 
     if isinstance(depth, np.ndarray):
         count = int(depth.reshape(()))
     at = tf.cast(wrapped(indices, count), tf.int64)
-    hot = tf.one_hot(at, count, on_value=True, off_value=False, axis=axis)
+    at_axis = axis % (indices.shape.rank + 1)
+    hot = tf.one_hot(at, count, on_value=True, off_value=False, axis=at_axis)
     return tf.where(hot, values[1], values[0])
 
 
@@ -147,37 +146,3 @@ def unique(x: Any, *, axis: int | None = None, sorted: int = 1) -> Any:
         values, first, counts = (tf.gather(v, order) for v in (values, first, counts))
         inverse = tf.cast(tf.gather(tf.argsort(order), inverse), tf.int64)
     return values, first, inverse, counts
-
-
-@rule("SequenceAt", raw=True)
-def sequence_at(values: Any, index: Any, *, ctx: Any) -> Any:
-    """One element of a sequence."""
-    return values[int(ctx.host(index))]
-
-
-@rule("SequenceConstruct", raw=True)
-def sequence_construct(*values: Any) -> Any:
-    """A sequence of the inputs."""
-    return list(values)
-
-
-@rule("SplitToSequence", raw=True)
-def split_to_sequence(
-    x: Any, sizes: Any = None, *, ctx: Any, axis: int = 0, keepdims: int = 1
-) -> Any:
-    """Parts of x along axis: of one size, of given sizes, or one by one."""
-    x = ctx.tensor(x)
-    if sizes is None:
-        parts = tf.unstack(x, axis=axis)
-        return [tf.expand_dims(p, axis) for p in parts] if keepdims else parts
-    each = ints(ctx.host(sizes))
-    if np.ndim(ctx.host(sizes)) == 0:
-        whole, rest = divmod(x.shape[axis], each[0])
-        each = each * whole + ((rest,) if rest else ())
-    return tf.split(x, list(each), axis)
-
-
-@rule("ConcatFromSequence", raw=True)
-def concat_from_sequence(values: Any, *, ctx: Any, axis: int, new_axis: int = 0) -> Any:
-    """The elements one after the other, or along a new axis."""
-    return (tf.stack if new_axis else tf.concat)([ctx.tensor(v) for v in values], axis)

@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from funtorch.tensorflow.emission import extents, rule
+from funtorch.tensorflow.rules.elementwise import converted, refuse_narrow
 
 
 def _spread(v: Any, x: Any, axis: int, block_size: int) -> Any:
@@ -44,10 +45,11 @@ def quantize_linear(
     if zero is not None:
         dtype = zero.dtype
     elif output_dtype:
-        dtype = tf.as_dtype(ctx.dtype(output_dtype))
+        dtype = ctx.kind(output_dtype)
+    refuse_narrow(dtype)
     made = tf.cast(x, tf.float32) / tf.cast(_spread(scale, x, axis, block_size), tf.float32)
     if not dtype.is_integer:
-        return tf.cast(made, dtype)
+        return converted(made, dtype, saturate)
     made = tf.round(made)
     if zero is not None:
         made += tf.cast(_spread(zero, x, axis, block_size), made.dtype)
@@ -66,8 +68,9 @@ def dequantize_linear(
     output_dtype: int = 0,
 ) -> Any:
     """(x - zero) scale."""
+    refuse_narrow(x.dtype)
     wide = tf.cast(x, tf.float32)
     if zero is not None:
         wide -= tf.cast(_spread(zero, x, axis, block_size), tf.float32)
     made = wide * tf.cast(_spread(scale, x, axis, block_size), tf.float32)
-    return tf.cast(made, tf.as_dtype(ctx.dtype(output_dtype)) if output_dtype else scale.dtype)
+    return tf.cast(made, ctx.kind(output_dtype) if output_dtype else scale.dtype)

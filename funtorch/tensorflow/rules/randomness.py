@@ -20,11 +20,11 @@ def _uniform(shape: Any, dtype: Any, low: float = 0.0, high: float = 1.0, **_: A
 def _drawn(name: str, draw: Any) -> None:
     @rule(name)
     def of_shape(*, ctx: Any, shape: Any, dtype: int = 1, **options: Any) -> Any:
-        return draw(shape, tf.as_dtype(ctx.dtype(dtype)), **options)
+        return draw(shape, ctx.kind(dtype), **options)
 
     @rule(f"{name}Like")
     def like(x: Any, *, ctx: Any, dtype: int | None = None, **options: Any) -> Any:
-        return draw(tf.shape(x), tf.as_dtype(ctx.dtype(dtype)) if dtype else x.dtype, **options)
+        return draw(tf.shape(x), ctx.kind(dtype) if dtype else x.dtype, **options)
 
 
 _drawn("RandomNormal", _normal)
@@ -35,7 +35,7 @@ _drawn("RandomUniform", _uniform)
 def bernoulli(x: Any, *, ctx: Any, dtype: int | None = None, seed: float | None = None) -> Any:
     """1 with the probabilities x, else 0."""
     kept = tf.random.uniform(tf.shape(x), dtype=x.dtype) < x
-    return tf.cast(kept, tf.as_dtype(ctx.dtype(dtype)) if dtype else x.dtype)
+    return tf.cast(kept, ctx.kind(dtype) if dtype else x.dtype)
 
 
 @rule("Multinomial")
@@ -43,4 +43,4 @@ def multinomial(
     x: Any, *, ctx: Any, dtype: int = 6, sample_size: int = 1, seed: float | None = None
 ) -> Any:
     """Indices drawn with unnormalised log-probabilities. [N, classes] -> [N, sample_size]"""
-    return tf.random.categorical(x, sample_size, tf.as_dtype(ctx.dtype(dtype)))
+    return tf.random.categorical(x, sample_size, ctx.kind(dtype))

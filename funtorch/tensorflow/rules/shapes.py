@@ -273,7 +273,7 @@ def eye_like(x: Any, *, ctx: Any, dtype: int | None = None, k: int = 0) -> Any:
     """Ones on the k-th diagonal of a matrix shaped as x."""
     n, m = extents(x)
     difference = tf.range(tf.cast(m, tf.int64))[None] - tf.range(tf.cast(n, tf.int64))[:, None]
-    return tf.cast(difference == k, tf.as_dtype(ctx.dtype(dtype)) if dtype else x.dtype)
+    return tf.cast(difference == k, ctx.kind(dtype) if dtype else x.dtype)
 
 
 @rule("Range")

@@ -1,0 +1,189 @@
+"""Modules as TensorFlow programs: the same values, the same gradients, and they open elsewhere."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import funtorch as torch
+from funtorch import nn
+
+tf = pytest.importorskip("tensorflow", reason="TensorFlow is an extra: funtorch[tensorflow]")
+keras = pytest.importorskip("keras")
+pytest.importorskip("tf2onnx")
+from funtorch.onnx import UnsupportedNodes  # noqa: E402
+from funtorch.tensorflow import from_keras, save_saved_model, to_keras, to_module  # noqa: E402
+
+
+class Recurrent(nn.Module):
+    def __init__(self, kind, **options):
+        super().__init__()
+        self.cells = kind(5, 6, batch_first=True, **options)
+        self.out = nn.Linear(12 if options.get("bidirectional") else 6, 4)
+
+    def forward(self, x):
+        return self.out(self.cells(x)[0])
+
+
+class UNet(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.down = nn.Conv2d(3, 4, 3, padding=1)
+        self.deep = nn.Conv2d(4, 8, 3, padding=1)
+        self.up = nn.ConvTranspose2d(8, 4, 2, 2)
+        self.last = nn.Conv2d(8, 2, 3, padding=1)
+        self.large = nn.Upsample(scale_factor=2, mode="bilinear")
+
+    def forward(self, x):
+        a = torch.relu(self.down(x))
+        b = torch.relu(self.deep(nn.functional.max_pool2d(a, 2)))
+        return self.large(self.last(torch.cat([a, self.up(b)], 1)))
+
+
+def cnn():
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(8, 8, 3, groups=4), nn.GELU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(8, 4),
+    )  # fmt: skip
+
+
+def transformer():
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, dropout=0.0)
+    return nn.Sequential(nn.Embedding(20, 8), nn.TransformerEncoder(layer, 1), nn.Linear(8, 20))
+
+
+MODELS = {
+    "mlp": (lambda: nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4)), (3, 8)),
+    "cnn": (cnn, (3, 3, 12, 12)),
+    "transformer": (transformer, (3, 5)),
+    "bilstm": (lambda: Recurrent(nn.LSTM, bidirectional=True), (3, 4, 5)),
+    "gru": (lambda: Recurrent(nn.GRU, num_layers=2), (3, 4, 5)),
+    "unet": (UNet, (3, 3, 8, 8)),
+}
+
+
+def prepared(name):
+    torch.manual_seed(0)
+    make, shape = MODELS[name]
+    x = torch.randint(0, 20, shape) if name == "transformer" else torch.randn(shape)
+    return make().eval(), x
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_values_and_gradients(name):
+    model, x = prepared(name)
+    module = to_module(model, (x,), check=False)
+    x = torch.cat([x, x[:2]])  # the batch is of any size
+    weights = torch.tensor(np.random.default_rng(0).normal(size=model(x).shape), dtype=x.dtype)
+    y = model(x)
+    (y * weights).sum().backward()
+    with tf.GradientTape() as tape:
+        made = module(x.numpy())
+        loss = tf.reduce_sum(made * weights.numpy())
+    np.testing.assert_allclose(made, y.detach(), rtol=1e-5, atol=1e-5)
+    assert made.shape == y.shape
+    assert set(model.state_dict()) >= set(module.weights)
+    named = dict(model.named_parameters())
+    assert len(module.trainable_variables) == len(named)
+    gradients = tape.gradient(loss, module.trainable_variables)
+    for variable, gradient in zip(module.trainable_variables, gradients, strict=True):
+        wanted = named[variable.name.split(":")[0]].grad
+        np.testing.assert_allclose(tf.convert_to_tensor(gradient), wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_saved_models_open_without_funtorch_and_train_on(tmp_path):
+    model, x = prepared("cnn")
+    save_saved_model(model, (x,), tmp_path / "saved")
+    np.save(tmp_path / "x.npy", x.numpy())
+    np.save(tmp_path / "y.npy", model(x).detach().numpy())
+    program = f"""
+import sys, numpy as np, tensorflow as tf
+net = tf.saved_model.load({str(tmp_path / "saved")!r})
+x, y = (np.load({str(tmp_path)!r} + f"/{{n}}.npy") for n in "xy")
+np.testing.assert_allclose(net(x), y, rtol=1e-4, atol=1e-5)
+(named,) = net.signatures["serving_default"](tf.constant(x)).values()
+np.testing.assert_allclose(named, y, rtol=1e-4, atol=1e-5)
+variables = [v for v in net.weights.values() if v.trainable]
+losses = []
+for _ in range(5):
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(net(x) ** 2)
+    losses.append(float(loss))
+    for v, g in zip(variables, tape.gradient(loss, variables)):
+        v.assign_sub(0.01 * g)
+assert losses[-1] < losses[0], losses
+assert "funtorch" not in sys.modules and "torch" not in sys.modules
+print(len(variables))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert int(done.stdout) == len(list(model.parameters()))
+
+
+def test_keras_models_fit_save_and_come_back(tmp_path):
+    model, x = prepared("cnn")
+    net = to_keras(model, (x,), name="net")
+    wanted = model(x).detach().numpy()
+    np.testing.assert_allclose(net(x.numpy()), wanted, rtol=1e-5, atol=1e-5)
+    assert len(net.trainable_variables) == len(list(model.parameters()))
+    net.compile(keras.optimizers.SGD(0.01), "mse")
+    before = net.evaluate(x.numpy(), np.zeros_like(wanted), verbose=0)
+    net.fit(x.numpy(), np.zeros_like(wanted), epochs=3, verbose=0)
+    assert net.evaluate(x.numpy(), np.zeros_like(wanted), verbose=0) < before
+    net.save(tmp_path / "net.keras")
+    again = keras.models.load_model(tmp_path / "net.keras")
+    np.testing.assert_allclose(again(x.numpy()), net(x.numpy()), rtol=1e-6)
+    returned = from_keras(net)
+    np.testing.assert_allclose(returned(x).detach(), net(x.numpy()), rtol=1e-5, atol=1e-5)
+
+
+def test_tflite_reads_it(tmp_path):
+    model, x = prepared("mlp")
+    save_saved_model(model, (x,), tmp_path / "saved")
+    flat = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "saved")).convert()
+    interpreter = tf.lite.Interpreter(model_content=flat)
+    run = interpreter.get_signature_runner()
+    ((name, _),) = run.get_input_details().items()
+    (y,) = run(**{name: x.numpy()}).values()
+    np.testing.assert_allclose(y, model(x).detach(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["mlp", "cnn"])
+def test_both_train_alike_for_a_hundred_steps(name):
+    model, x = prepared(name)
+    target = torch.randn(model(x).shape)
+    module = to_module(model, (x,))
+    ours = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    theirs = keras.optimizers.SGD(0.05, momentum=0.9)
+
+    @tf.function
+    def step(x, target):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((module(x) - target) ** 2)
+        gradients = tape.gradient(loss, module.trainable_variables)
+        theirs.apply_gradients(zip(gradients, module.trainable_variables))
+        return loss
+
+    pairs = []
+    for _ in range(100):
+        ours.zero_grad()
+        loss = nn.functional.mse_loss(model(x), target)
+        loss.backward()
+        ours.step()
+        pairs.append((loss.item(), float(step(x.numpy(), target.numpy()))))
+    a, b = np.array(pairs).T
+    assert a[-1] < a[0]
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_what_has_no_rule_is_named():
+    onnx = pytest.importorskip("onnx")
+    node = onnx.helper.make_node("DeformConv", ["x", "w", "o"], ["y"], name="the_node")
+    info = [onnx.helper.make_tensor_value_info(n, 1, (1, 1, 3, 3)) for n in "xwoy"]
+    graph = onnx.helper.make_graph([node], "g", info[:3], info[3:])
+    with pytest.raises(UnsupportedNodes, match="DeformConv: the_node"):
+        to_module(onnx.helper.make_model(graph))
