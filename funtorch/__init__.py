@@ -1,7 +1,5 @@
 """PyTorch's programming model on XLA. `import funtorch as torch`."""
 
-from __future__ import annotations
-
 import sys as _sys
 from importlib import import_module as _import_module
 from types import ModuleType as _ModuleType
@@ -25,7 +23,7 @@ from funtorch.grad_mode import (
 )
 from funtorch.ops import creation as _creation
 from funtorch.ops import memory as _memory
-from funtorch.printing import get_printoptions, set_printoptions
+from funtorch.printing import set_printoptions
 from funtorch.random import (
     Generator,
     default_generator,
@@ -107,11 +105,15 @@ from funtorch.bridge import from_jax, to_jax
 from funtorch.compiler import compile
 from funtorch.lowering import OutOfMemoryError
 from funtorch.serialization import load, save
+from funtorch.storage import STORAGE_CLASSES as _STORAGE_CLASSES
+from funtorch.storage import TypedStorage, UntypedStorage, is_storage
 from funtorch.toplevel import (
     are_deterministic_algorithms_enabled,
     can_cast,
     e,
     get_default_device,
+    get_deterministic_debug_mode,
+    get_device_module,
     get_float32_matmul_precision,
     get_num_threads,
     inf,
@@ -123,12 +125,17 @@ from funtorch.toplevel import (
     is_nonzero,
     is_signed,
     is_tensor,
+    is_warn_always_enabled,
     nan,
     newaxis,
     numel,
     pi,
+    set_default_tensor_type,
+    set_deterministic_debug_mode,
     set_float32_matmul_precision,
+    set_flush_denormal,
     set_num_threads,
+    set_warn_always,
     split,
     typename,
     use_deterministic_algorithms,
@@ -137,10 +144,33 @@ from funtorch.typeinfo import finfo, iinfo
 from funtorch.utils.dlpack import from_dlpack, to_dlpack
 
 globals().update(_toplevel.tensor_types("cpu"))
+globals().update(_STORAGE_CLASSES)
+Storage = _STORAGE_CLASSES["FloatStorage"]
+vmap = func.vmap
 
 __version__ = version.__version__
 
-_LAZY = ("_dynamo", "export", "flax", "jit", "onnx", "tensorflow")
+_LAZY = (
+    "_dynamo",
+    "accelerator",
+    "distributed",
+    "export",
+    "flax",
+    "hub",
+    "jit",
+    "mps",
+    "multiprocessing",
+    "onnx",
+    "profiler",
+    "tensorflow",
+    "xpu",
+)
+_NAMESPACES = {
+    *_LAZY,
+    *("amp", "autograd", "backends", "compat", "compiler", "cpu", "cuda", "distributions"),
+    *("fft", "func", "linalg", "masked", "nn", "ops", "optim", "overrides", "random"),
+    *("serialization", "signal", "special", "storage", "testing", "utils", "version"),
+}
 
 
 def __getattr__(name: str) -> object:
@@ -150,3 +180,9 @@ def __getattr__(name: str) -> object:
     raise AttributeError(
         f"module 'funtorch' has no attribute {name!r}", name=name, obj=_sys.modules[__name__]
     )
+
+
+def __dir__() -> list[str]:
+    """The public names: PyTorch's, and a few. Modules of the inside are left out."""
+    parts = {n for n, held in globals().items() if isinstance(held, _ModuleType)} - _NAMESPACES
+    return [name for name in {*globals(), *_LAZY} if name not in parts]

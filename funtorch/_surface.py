@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from funtorch import dtypes
+from funtorch import dtypes, legacy_methods  # noqa: F401  (it adds to METHODS)
 from funtorch.grad_mode import mode
 from funtorch.methods import METHODS
 from funtorch.ops import creation
@@ -44,6 +44,16 @@ COMPARED = {
     "__gt__": "gt",
     "__ge__": "ge",
 }
+METHOD_ONLY = frozenset(
+    """absolute add addbmm addcdiv addcmul addmm addr arctan2 atan2 baddbmm bitwise_and
+    bitwise_left_shift bitwise_not bitwise_or bitwise_right_shift bitwise_xor copysign cumprod
+    cumsum digamma div divide eq erfinv floor_divide fmod ge greater greater_equal gt heaviside
+    hypot igamma igammac index_add index_copy index_fill index_reduce le lerp less less_equal
+    lgamma logical_and logical_not logical_or logical_xor lt masked_fill masked_scatter mul
+    multiply mvlgamma ne nextafter not_equal pow put remainder renorm scatter scatter_add
+    scatter_reduce sgn sign sub subtract tril triu true_divide""".split()  # noqa: SIM905
+)
+"""Ops whose in-place form is a method of Tensor but, in PyTorch, no function."""
 UNARY = {"__neg__": "neg", "__pos__": "positive", "__abs__": "abs", "__invert__": "bitwise_not"}
 
 
@@ -286,8 +296,9 @@ def _bind(declaration: Declaration, name: str, spaces: Spaces) -> None:
         setattr(Tensor, name, declaration.facade)
     if "inplace" in forms:
         changed = in_place(declaration)
-        setattr(Tensor, f"{name}_", changed)
-        if "function" in forms:
+        if "method" in forms or "function" not in forms:
+            setattr(Tensor, f"{name}_", changed)
+        if "function" in forms and name not in METHOD_ONLY:
             setattr(spaces["torch"], f"{name}_", changed)
         if "functional" in forms and "functional" in spaces:
             setattr(spaces["functional"], f"{name}_", changed)

@@ -19,8 +19,9 @@ from funtorch.ops import indexing, memory
 from funtorch.ops._declare import TABLE
 from funtorch.ops.view_ops import wrap_dim
 from funtorch.size import Size
+from funtorch.storage import ELEMENT_TYPES, TypedStorage, UntypedStorage, whole
 from funtorch.tape import AccumulateGrad, Handle, gradient_edge
-from funtorch.tensor import Tensor, copy_window, dtype_of, size_of, strides_of
+from funtorch.tensor import Tensor, contiguous_strides, copy_window, dtype_of, size_of, strides_of
 from funtorch.tensor import as_subclass as tensor_as
 from funtorch.tensor_text import text_of
 from funtorch.views import store
@@ -174,12 +175,6 @@ def is_nested(self: Tensor) -> bool:
     return False
 
 
-@attribute
-def names(self: Tensor) -> tuple[None, ...]:
-    """Names of dimensions, which nobody gives here."""
-    return (None,) * self._value.aval.ndim
-
-
 @method
 def is_floating_point(self: Tensor) -> bool:
     """Of a floating-point type?"""
@@ -234,27 +229,11 @@ def type(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:  #
     """The name of the tensor's type, or the tensor in another type."""
     if dtype is None:
         prefix = "torch.cuda." if is_cuda.fget(self) else "torch."
-        return prefix + LEGACY_NAMES.get(dtype_of(self).name, "Float") + "Tensor"
+        return prefix + ELEMENT_TYPES.get(dtype_of(self).name, "Float") + "Tensor"
     if isinstance(dtype, str):
-        found = {f"{v}Tensor": k for k, v in LEGACY_NAMES.items()}[dtype.rsplit(".", 1)[-1]]
+        found = {f"{v}Tensor": k for k, v in ELEMENT_TYPES.items()}[dtype.rsplit(".", 1)[-1]]
         return memory.convert(self, dtypes.by_name(found), None)
     return memory.convert(self, getattr(dtype, "dtype", dtype), None)
-
-
-LEGACY_NAMES = {
-    "float32": "Float",
-    "float64": "Double",
-    "float16": "Half",
-    "bfloat16": "BFloat16",
-    "uint8": "Byte",
-    "int8": "Char",
-    "int16": "Short",
-    "int32": "Int",
-    "int64": "Long",
-    "bool": "Bool",
-    "complex64": "ComplexFloat",
-    "complex128": "ComplexDouble",
-}
 
 
 # Memory ---------------------------------------------------------------------------------------
@@ -285,40 +264,10 @@ def data_ptr(self: Tensor) -> int:
     return id(self._storage) * 64 + self._offset * self._value.aval.dtype.itemsize
 
 
-class UntypedStorage:
-    """The memory behind tensors; equal for all that share it."""
-
-    def __init__(self, tensor: Tensor) -> None:
-        self._storage = tensor._storage
-        self._device = device_of(tensor._value.aval.place)
-
-    def data_ptr(self) -> int:
-        """A number that identifies this memory."""
-        return id(self._storage) * 64
-
-    def nbytes(self) -> int:
-        """Bytes held."""
-        return self._storage.value.aval.nbytes
-
-    size = nbytes
-    __len__ = nbytes
-
-    @property
-    def device(self) -> Any:
-        """Where it lives."""
-        return self._device
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, UntypedStorage) and self._storage is other._storage
-
-    def __hash__(self) -> int:
-        return id(self._storage)
-
-
 @method
 def untyped_storage(self: Tensor) -> UntypedStorage:
     """The memory behind this tensor."""
-    return UntypedStorage(self)
+    return UntypedStorage(whole(self))
 
 
 @method
@@ -380,10 +329,19 @@ def resize_as_(self: Tensor, the_template: Tensor, *, memory_format: Any = None)
 
 @method
 def set_(self: Tensor, source: Any = None, *rest: Any) -> Tensor:
-    """Look at the storage of another tensor."""
+    """Look at the storage of another tensor, or at a storage; then: (offset, size, stride)."""
     if source is None:
         source = TABLE["empty"].facade(0, dtype=dtype_of(self))
-    copy_window(self, source.detach())
+    elif isinstance(source, UntypedStorage):
+        source = source._bytes().view(dtype_of(self))
+    elif isinstance(source, TypedStorage):
+        source = source._elements
+    source = source.detach()
+    if rest:
+        offset, extents, steps = (*rest, None)[:3]
+        steps = contiguous_strides(tuple(extents)) if steps is None else steps
+        source = TABLE["as_strided"].facade(source, extents, steps, offset)
+    copy_window(self, source)
     return self
 
 
@@ -438,7 +396,7 @@ def numpy(self: Tensor, *, force: bool = False) -> np.ndarray[Any, Any]:
     if where.type == "meta":
         raise TypeError("can't convert meta device type tensor to numpy.")
     if dtype_of(self).name == "bfloat16" or "float8" in dtype_of(self).name:
-        raise TypeError(f"Got unsupported ScalarType {LEGACY_NAMES.get(dtype_of(self).name)}")
+        raise TypeError(f"Got unsupported ScalarType {ELEMENT_TYPES.get(dtype_of(self).name)}")
     if where.type == "cuda":
         return np.array(to_host(self))
     return _shared(self)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import os
 import warnings
+from types import ModuleType
 from typing import Any
 
 import jax
 
-from funtorch import device as _devices
 from funtorch import dtypes
-from funtorch.methods import LEGACY_NAMES
+from funtorch.device import default_device, gpu_count, set_default_device
+from funtorch.device import device as _device
 from funtorch.ops.creation import empty, tensor
 from funtorch.overrides import overridable
+from funtorch.storage import ELEMENT_TYPES, TypedStorage
 from funtorch.tensor import Tensor, dtype_of
 
 e, pi, inf, nan = math.e, math.pi, math.inf, math.nan
@@ -92,9 +95,31 @@ def typename(obj: Any, /) -> str:
     return f"{module}.{kind.__qualname__}"
 
 
-def get_default_device() -> _devices.device:
+def get_default_device() -> _device:
     """Where factory functions put tensors."""
-    return _devices.default_device()
+    return default_device()
+
+
+def get_device_module(device: Any = None) -> ModuleType:
+    """`torch.cuda` for 'cuda', and so on; None: of the GPU if there is one."""
+    if device is None:
+        device = "cuda" if gpu_count() else "cpu"
+    kind = device.split(":")[0] if isinstance(device, str) else _device(device).type
+    if kind not in ("cpu", "cuda", "mps", "xpu"):
+        raise RuntimeError(f"Device '{kind}' does not have a corresponding module")
+    return importlib.import_module(f"funtorch.{kind}")
+
+
+def set_default_tensor_type(t: Any, /) -> None:
+    """Set the default floating-point type, and device, by an old type or its name."""
+    if isinstance(t, str):
+        module, _, name = t.rpartition(".")
+        found = importlib.import_module(module.replace("torch", "funtorch", 1) or t)
+        t = getattr(found, name)
+    if not isinstance(t, _TensorType) or not t.dtype.is_floating_point:
+        raise TypeError("only floating-point types are supported as the default type")
+    dtypes.set_default_dtype(t.dtype)
+    set_default_device(None if t.where == "cpu" else t.where)
 
 
 # Legacy tensor types ---------------------------------------------------------------------------
@@ -107,6 +132,8 @@ class _TensorType(type):
     def __call__(cls, *args: Any) -> Tensor:
         if not args:
             return empty(0, dtype=cls.dtype, device=cls.where)
+        if len(args) == 1 and isinstance(args[0], TypedStorage):
+            return args[0]._elements.detach()
         if len(args) == 1 and not isinstance(args[0], int | tuple):
             return tensor(args[0], dtype=cls.dtype, device=cls.where)
         if len(args) == 1 and isinstance(args[0], tuple) and not hasattr(args[0], "numel"):
@@ -131,7 +158,8 @@ def tensor_types(where: str) -> dict[str, Any]:
             (),
             {"dtype": dtypes.by_name(name), "where": where, "__module__": module},
         )
-        for name, short in LEGACY_NAMES.items()
+        for name, short in ELEMENT_TYPES.items()
+        if not name.startswith("complex")
     }
 
 
@@ -141,6 +169,7 @@ def tensor_types(where: str) -> dict[str, Any]:
 class _Switches:
     deterministic = False
     warn_only = False
+    warn_always = False
     precision = "highest"
 
 
@@ -165,7 +194,7 @@ def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None
     """XLA's CPU programs are deterministic anyway; on GPUs this must be asked for beforehand."""
     _Switches.deterministic, _Switches.warn_only = bool(mode), bool(warn_only)
     flags = os.environ.get("XLA_FLAGS", "")
-    if mode and _devices.gpu_count() and "deterministic_ops=true" not in flags:
+    if mode and gpu_count() and "deterministic_ops=true" not in flags:
         warnings.warn(
             "set XLA_FLAGS=--xla_gpu_deterministic_ops=true before the start for deterministic "
             "programs on GPUs",
@@ -181,6 +210,35 @@ def are_deterministic_algorithms_enabled() -> bool:
 def is_deterministic_algorithms_warn_only_enabled() -> bool:
     """What `use_deterministic_algorithms` set."""
     return _Switches.warn_only
+
+
+def get_deterministic_debug_mode() -> int:
+    """0: off, 1: operations that are not deterministic warn, 2: they raise."""
+    return 0 if not _Switches.deterministic else 1 if _Switches.warn_only else 2
+
+
+def set_deterministic_debug_mode(debug_mode: int | str) -> None:
+    """`use_deterministic_algorithms`, by 0, 1, 2 or 'default', 'warn', 'error'."""
+    modes = {"default": 0, "warn": 1, "error": 2}
+    mode = modes.get(debug_mode, debug_mode) if isinstance(debug_mode, str) else debug_mode
+    if mode not in (0, 1, 2):
+        raise RuntimeError(f"invalid value of debug_mode, expected 0, 1 or 2, got {debug_mode}")
+    use_deterministic_algorithms(mode > 0, warn_only=mode == 1)
+
+
+def set_warn_always(b: bool, /) -> None:
+    """Should warnings that come once come every time? Kept; Python's filters decide here."""
+    _Switches.warn_always = bool(b)
+
+
+def is_warn_always_enabled() -> bool:
+    """What `set_warn_always` set."""
+    return _Switches.warn_always
+
+
+def set_flush_denormal(mode: bool, /) -> bool:
+    """False: XLA decides how denormal numbers are treated."""
+    return False
 
 
 _PRECISIONS = {"highest": "highest", "high": "high", "medium": "default"}

@@ -40,6 +40,14 @@ class Task:
         self.captured_nodes = {node for node, _ in edges}
         self.needed = _leading_to(roots, self.captured_nodes)
 
+    def reaches(self, node: Node) -> bool:
+        """Will a gradient come by this node?"""
+        return node in self.waiting and (self.needed is None or node in self.needed)
+
+
+running: list[Task] = []
+"""The backward passes that are under way, the innermost last."""
+
 
 def _dependencies(roots: Sequence[Node]) -> dict[Node, int]:
     """How many edges lead to each node reachable from the roots."""
@@ -102,7 +110,11 @@ def run(
             task.capture(inputs, [node for node, _ in roots])
         for (node, index), grad in zip(roots, grads, strict=True):
             _add(task, node, index, grad)
-        _walk(task, create_graph, accumulate)
+        running.append(task)
+        try:
+            _walk(task, create_graph, accumulate)
+        finally:
+            running.pop()
     finally:
         mode.enabled = before
     return [task.captures.get(edge) for edge in inputs or ()]

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from funtorch import autograd
+from funtorch.autograd.calls import grad as _grad
 from funtorch.dispatch import to_host
+from funtorch.grad_mode import enable_grad, no_grad
 from funtorch.tensor import Tensor, dtype_of, from_host, size_of
 
 
@@ -52,7 +53,7 @@ def _numerical(
                 shifted[index] += sign * eps * direction
                 probe = from_host(shifted)
                 changed = tuple(probe if x is which else x for x in inputs)
-                with autograd.no_grad():
+                with no_grad():
                     moved.append([np.array(to_host(o)) for o in _outputs(function, changed)])
             columns.append([(a - b) / (2 * eps) for a, b in zip(*moved, strict=True)])
     return columns
@@ -73,7 +74,7 @@ def _analytical(
                 if not output.requires_grad:
                     grads.append((direction, np.zeros(size_of(which), dtype_of(which).numpy)))
                     continue
-                (grad,) = autograd.grad(
+                (grad,) = _grad(
                     output, which, from_host(unit), retain_graph=True, allow_unused=True
                 )
                 zero = np.zeros(size_of(which), dtype_of(which).numpy)
@@ -199,10 +200,10 @@ def gradgradcheck(
             else a
             for a, g in zip(own, given, strict=True)
         )
-        with autograd.enable_grad():
+        with enable_grad():
             outs = _outputs(func, own)
             kept = [(o, c) for o, c in zip(outs, cotangents, strict=True) if o.requires_grad]
-            found = autograd.grad(
+            found = _grad(
                 [o for o, _ in kept],
                 _differentiable(own),
                 [c for _, c in kept],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
 from typing import Any
 
 from funtorch import lowering
@@ -76,7 +75,18 @@ def default_stream(device: Any = None) -> Stream:
     return _only
 
 
-@contextlib.contextmanager
-def stream(stream: Stream | None) -> Iterator[None]:
+class StreamContext(contextlib.nullcontext[Any]):
     """Record on a stream: there is only one."""
-    yield
+
+    def __init__(self, stream: Stream | None) -> None:
+        super().__init__()
+        self.stream = stream
+
+
+def stream(stream: Stream | None) -> StreamContext:
+    """Record on a stream: there is only one."""
+    return StreamContext(stream)
+
+
+def set_stream(stream: Stream | None) -> None:
+    """Record on a stream from now on: there is only one."""

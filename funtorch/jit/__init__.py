@@ -28,6 +28,11 @@ from funtorch.jit.api import isinstance_ as isinstance
 from funtorch.jit.control import ControlFlowError
 from funtorch.jit.modules import ScriptFunction, ScriptModule
 
+
+class TracerWarning(Warning):
+    """What PyTorch's tracer warns with. This one raises ControlFlowError instead."""
+
+
 __all__ = [
     "Attribute",
     "ControlFlowError",
@@ -38,6 +43,7 @@ __all__ = [
     "ScriptModule",
     "TopLevelTracedModule",
     "TracedModule",
+    "TracerWarning",
     "annotate",
     "export",
     "freeze",

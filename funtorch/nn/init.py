@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 from funtorch.grad_mode import no_grad
+from funtorch.ops.linalg_decompositions import linalg_qr as qr
+from funtorch.ops.random import randperm
 from funtorch.tensor import Tensor, size_of
 
 GAINS = {
@@ -178,3 +182,54 @@ def kaiming_normal_(
         return tensor
     std = calculate_gain(nonlinearity, a) / math.sqrt(_fan(tensor, mode))
     return normal_(tensor, 0.0, std, generator)
+
+
+def orthogonal_(tensor: Tensor, gain: float = 1, generator: Any = None) -> Tensor:
+    """Rows (or columns) at right angles, of length `gain` (Saxe et al., 2013). [n, ...] -> itself"""
+    shape = size_of(tensor)
+    if len(shape) < 2:
+        raise ValueError("Only tensors with 2 or more dimensions are supported")
+    if 0 in shape:
+        return tensor
+    rows, columns = shape[0], math.prod(shape[1:])
+    flat = tensor.new_empty((rows, columns)).normal_(0, 1, generator=generator)
+    q, r = qr(flat.t() if rows < columns else flat)
+    q = q * r.diagonal().sign()
+    with no_grad():
+        return tensor.copy_((q.t() if rows < columns else q).reshape(shape)).mul_(gain)
+
+
+def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Any = None) -> Tensor:
+    """Normal, with a share of zeros in each column (Martens, 2010). [n, m] -> itself"""
+    if len(size_of(tensor)) != 2:
+        raise ValueError("Only tensors with 2 dimensions are supported")
+    rows, columns = size_of(tensor)
+    zeros = math.ceil(sparsity * rows)
+    with no_grad():
+        tensor.normal_(0, std, generator=generator)
+        for column in range(columns):
+            tensor[randperm(rows)[:zeros], column] = 0
+    return tensor
+
+
+def _old_name(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    new = function.__name__
+    old = new[:-1]
+
+    @functools.wraps(function)
+    def call(*args: Any, **options: Any) -> Tensor:
+        warnings.warn(
+            f"`nn.init.{old}` is now deprecated in favor of `nn.init.{new}`.",
+            FutureWarning,
+            stacklevel=2,
+        )
+        return function(*args, **options)
+
+    call.__name__ = old
+    return call
+
+
+uniform, normal, constant = map(_old_name, (uniform_, normal_, constant_))
+eye, dirac, orthogonal, sparse = map(_old_name, (eye_, dirac_, orthogonal_, sparse_))
+xavier_uniform, xavier_normal = map(_old_name, (xavier_uniform_, xavier_normal_))
+kaiming_uniform, kaiming_normal = map(_old_name, (kaiming_uniform_, kaiming_normal_))

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from funtorch.ops._declare import Array, Scalar, composite, op
+from funtorch.ops.creation import empty_like, zeros_like
 from funtorch.views import adopt, check_writable
 
 Dtype = Any
@@ -31,11 +32,13 @@ def _with_inplace(facade: Any, *names: str) -> Any:
 
 
 def _declare_functional(name: str, facade: Any, *names: str) -> None:
-    """Bind nn.functional.<name> with `inplace=`, and nn.functional.<name>_."""
+    """Bind nn.functional.<name> with `inplace=`, and for some nn.functional.<name>_."""
     functional = _with_inplace(facade, *names)
     composite(
         "functional", name=f"_functional_{name}", function=False, aliases=(f"functional.{name}",)
     )(functional)
+    if name in ("relu6", "silu", "mish", "hardsigmoid", "hardswish"):
+        return  # PyTorch has no such function
 
     def changed(input: Any, *args: Any, **kwargs: Any) -> Any:
         return functional(input, *args, inplace=True, **kwargs)
@@ -322,3 +325,19 @@ def log_softmax(self: Any, dim: int | None = None, _stacklevel: int = 3, dtype: 
 def softmin(self: Any, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Any:
     """softmax of -x. [...] -> [...]"""
     return softmax(-self, dim, dtype=dtype)
+
+
+@composite("functional", function=False)
+def gumbel_softmax(
+    logits: Any, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1
+) -> Any:
+    """softmax((logits + Gumbel noise) / tau); hard: one-hot, with the soft one's gradient.
+
+    [...] -> [...]  (Jang et al., 2017)
+    """
+    noise = -empty_like(logits).exponential_().log()
+    soft = softmax((logits + noise) / tau, dim)
+    if not hard:
+        return soft
+    chosen = zeros_like(logits).scatter_(dim, soft.max(dim, keepdim=True)[1], 1.0)
+    return chosen - soft.detach() + soft

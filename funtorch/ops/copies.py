@@ -110,7 +110,7 @@ for _name in ("split", "chunk", "split_with_sizes"):
     _unsafe(_name, _method(_name))
 
 
-@composite("method")
+@composite("method", function=False)
 def sum_to_size(self: Tensor, *size: Any) -> Tensor:
     """Summed over the dimensions along which `size` would be broadcast. [...] -> [size]"""
     wanted = view_ops.ints(size)

@@ -731,6 +731,8 @@ def _legacy(*args: Any, dtype: Any = None, device: Any = None, **kwargs: Any) ->
     first = args[0]
     if len(args) == 1 and isinstance(first, Tensor):
         return first.detach() if first.dtype is kind else _wrong_type(first, kind)
+    if len(args) == 1 and type(first).__name__ == "TypedStorage":
+        return _legacy(first._elements, dtype=kind)
     sized = type(first).__name__ == "Size"
     if len(args) == 1 and not sized and not isinstance(first, int):
         return tensor(first, dtype=kind, device=device)

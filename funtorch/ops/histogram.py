@@ -65,7 +65,7 @@ def _limits(x: Tensor, given: Any) -> tuple[float, float]:
     return (low - 0.5, high + 0.5) if low == high else (low, high)
 
 
-@composite("method")
+@composite()
 def histogramdd(
     self: Tensor, bins: Any, range: Any = None, weight: Any = None, density: bool = False
 ) -> Any:

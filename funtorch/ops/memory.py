@@ -354,7 +354,7 @@ def zero_(self: Tensor) -> Tensor:
     return adopt(self, _zeroed(self))
 
 
-@composite("method")
+@composite()
 def fill(self: Tensor, value: Any) -> Tensor:
     """A tensor like this one filled with a value."""
     return _filled(self, value)

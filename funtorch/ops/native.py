@@ -96,7 +96,7 @@ def _native_batch_norm_legit(
     return _native_batch_norm(self, weight, bias, *rest, **how)
 
 
-@composite()
+@composite(function=False)
 def native_dropout_backward(grad_output: Tensor, mask: Tensor, scale: float) -> Tensor:
     """The gradient of dropout. [...], [...] -> [...]"""
     return grad_output * (mask.to(grad_output.dtype) * scale)
@@ -166,6 +166,11 @@ def resolve_conj(self: Tensor) -> Tensor:
 @composite("method")
 def adjoint(self: Tensor) -> Tensor:
     """Conjugate and transposed. [..., m, n] -> [..., n, m]"""
+    if self.ndim < 2:
+        raise RuntimeError(
+            "tensor.adjoint() is only supported on matrices or batches of matrices. Got "
+            f"{self.ndim}-D tensor."
+        )
     return self.mH
 
 

@@ -182,7 +182,7 @@ def _normal_scaled(mean: Array, std: Array, unit: Array) -> Array:
     return jax.lax.stop_gradient(made)
 
 
-@composite("method", function=True)
+@composite()
 def normal(
     self: Any = 0.0,
     std: Any = 1.0,

@@ -44,3 +44,19 @@ for _name, _facade in {
     "unsqueeze": view_ops.unsqueeze,
 }.items():
     _declare(_name, _facade)
+
+
+@composite("method", function=False)
+def fill_diagonal_(self: Tensor, fill_value: Any, wrap: bool = False) -> Tensor:
+    """Set the main diagonal. wrap: in tall matrices it begins again below. [n, m...] -> itself"""
+    size, stride = self.shape, self.stride()
+    if len(size) < 2:
+        raise RuntimeError("dimensions must larger than 1")
+    if len(size) > 2 and any(extent != size[0] for extent in size):
+        raise RuntimeError("all dimensions of input must be of equal length")
+    count, step = min(size), sum(stride)
+    view_ops.as_strided(self, (count,), (step,), self.storage_offset()).fill_(fill_value)
+    if wrap and len(size) == 2 and size[0] > size[1] + 1:
+        tall = self[size[1] + 1 :]
+        fill_diagonal_(tall, fill_value, wrap=True)
+    return self

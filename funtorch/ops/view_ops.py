@@ -99,13 +99,13 @@ def reshape(self: Tensor, *shape: Any) -> Tensor:
     return make_view(self, rules.reshape_view, size)
 
 
-@composite("method")
+@composite("method", function=False)
 def view_as(self: Tensor, other: Tensor) -> Tensor:
     """`self.view(other.shape)`."""
     return view(self, size_of(other))
 
 
-@composite("method")
+@composite("method", function=False)
 def reshape_as(self: Tensor, other: Tensor) -> Tensor:
     """`self.reshape(other.shape)`."""
     return reshape(self, size_of(other))
@@ -248,7 +248,7 @@ def squeeze(self: Tensor, dim: Any = None) -> Tensor:
     return make_view(self, rules.squeeze_view, gone)
 
 
-@composite("method")
+@composite("method", function=False)
 def expand(self: Tensor, *sizes: Any, implicit: bool = False) -> Tensor:
     """Dimensions of extent one repeated without a copy; -1 keeps an extent."""
     shape, wanted = size_of(self), ints(sizes)
@@ -277,7 +277,7 @@ def expand(self: Tensor, *sizes: Any, implicit: bool = False) -> Tensor:
     return make_view(self, rules.expand_view, tuple(made))
 
 
-@composite("method")
+@composite("method", function=False)
 def expand_as(self: Tensor, other: Tensor) -> Tensor:
     """`self.expand(other.shape)`."""
     return expand(self, size_of(other))

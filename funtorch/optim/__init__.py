@@ -27,3 +27,8 @@ __all__ = [
     "lr_scheduler",
     "swa_utils",
 ]
+
+
+def __dir__() -> list[str]:
+    """The public names. The files that optimisers come from are no part of PyTorch's interface."""
+    return [*__all__]

@@ -1,5 +1,5 @@
 """torch.utils."""
 
-from funtorch.utils import checkpoint, data, dlpack
+from funtorch.utils import checkpoint, data, dlpack, hooks
 
-__all__ = ["checkpoint", "data", "dlpack"]
+__all__ = ["checkpoint", "data", "dlpack", "hooks"]
