@@ -169,7 +169,7 @@ _NAMESPACES = {
     *_LAZY,
     *("amp", "autograd", "backends", "compat", "compiler", "cpu", "cuda", "distributions"),
     *("fft", "func", "linalg", "masked", "nn", "ops", "optim", "overrides", "random"),
-    *("serialization", "signal", "special", "storage", "testing", "utils", "version"),
+    *("serialization", "signal", "sparse", "special", "storage", "testing", "utils", "version"),
 }
 
 
