@@ -1,22 +1,27 @@
-"""Prints a table of ratios (above 1: funtorch is faster) and, with --json, writes the figures."""
+"""Prints tables of ratios (above 1: funtorch is faster) and, with --json, writes the figures."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import resource
+import statistics
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 
 import funtorch
-from benchmarks.models import MODELS, jax_step, torch_step
+from benchmarks.models import FORWARD, STEPS, Benchmark
 from benchmarks.recording import microseconds_per_op
 from benchmarks.timing import medians
+
+PEERS = ("torch", "inductor", "jax")
 
 
 def real_torch() -> Any:
@@ -28,22 +33,24 @@ def real_torch() -> Any:
     return torch
 
 
-def measure(name: str, rounds: int) -> dict[str, float]:
-    """Median seconds per training step of one model, for each contender."""
-    builder, per_round = MODELS[name]
-    build, by_hand, x, y = builder()
-    contenders = {}
-    for label, lib in (("funtorch", funtorch), ("torch", real_torch())):
-        if lib is not None:
-            lib.manual_seed(0)
-            inputs, targets = lib.tensor(x), lib.tensor(y)
-            contenders[label] = torch_step(lib, build(lib), inputs, targets)
-    contenders["jax"] = jax_step(*by_hand(), x, y)
-    return medians(contenders, rounds, per_round)
+def contender(benchmark: Benchmark, who: str) -> Callable[[], Any]:
+    """The step of one contender."""
+    if who == "jax":
+        return benchmark.jax()
+    if who == "funtorch":
+        return benchmark.torch(funtorch, lambda model: model)
+    torch = real_torch()
+    return benchmark.torch(torch, torch.compile if who == "inductor" else lambda model: model)
+
+
+def measure(benchmark: Benchmark, peers: list[str], rounds: int, steps: int) -> dict[str, float]:
+    """Median seconds per step for each contender."""
+    contenders = {who: contender(benchmark, who) for who in ["funtorch", *peers]}
+    return medians(contenders, rounds, steps)
 
 
 def peak_memory(name: str, who: str) -> float:
-    """Peak resident MiB of a process that trains a model ten steps."""
+    """MiB by which a process grows when it trains a model for ten steps."""
     code = f"from benchmarks.__main__ import train_alone; train_alone({name!r}, {who!r})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return float(done.stdout.strip().splitlines()[-1])
@@ -51,56 +58,94 @@ def peak_memory(name: str, who: str) -> float:
 
 def train_alone(name: str, who: str) -> None:
     """Train ten steps with one contender and print this process's peak memory in MiB."""
-    build, by_hand, x, y = MODELS[name][0]()
-    if who == "jax":
-        step = jax_step(*by_hand(), x, y)
-    else:
-        lib = funtorch if who == "funtorch" else real_torch()
-        step = torch_step(lib, build(lib), lib.tensor(x), lib.tensor(y))
+    step = contender(STEPS[name][0], who)
     for _ in range(10):
         step()
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
-def main() -> None:
-    """Run everything and print it."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--only", help="only models whose name contains this")
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
-    parser.add_argument("--no-memory", action="store_true", help="skip the memory runs")
-    args = parser.parse_args()
-    torch = real_torch()
-    figures: dict[str, Any] = {
-        "device": jax.devices()[0].device_kind,
-        "jax": jax.__version__,
-        "machine": platform.machine(),
-        "steps": {},
-        "record": {},
+def geometric_means(rows: dict[str, dict[str, float]], peers: list[str]) -> dict[str, float]:
+    """Of the ratios to each peer."""
+    return {
+        peer: statistics.geometric_mean(row[peer] / row["funtorch"] for row in rows.values())
+        for peer in peers
     }
-    print(
-        f"{figures['device']}, jax {jax.__version__}, PyTorch "
-        f"{torch.__version__ if torch else 'not installed'}"
-    )
+
+
+def table(
+    title: str, benchmarks: dict[str, tuple[Benchmark, int]], args: argparse.Namespace
+) -> dict[str, dict[str, float]]:
+    """Measure and print one table."""
+    chosen = {n: b for n, b in benchmarks.items() if not args.only or args.only in n}
+    heads = "".join(f"{'vs ' + peer:>12}" for peer in args.peers)
+    print(f"\n{title:36}{'ms':>10}{heads}", flush=True)
+    rows: dict[str, dict[str, float]] = {}
+    for name, (benchmark, steps) in chosen.items():
+        row = rows[name] = measure(benchmark, args.peers, args.rounds, steps)
+        own = row["funtorch"]
+        ratios = "".join(f"{row[peer] / own:12.2f}" for peer in args.peers)
+        print(f"{name:36}{own * 1e3:10.3f}{ratios}", flush=True)
+    if len(rows) > 1:
+        means = geometric_means(rows, args.peers).values()
+        print(f"{'geometric mean':46}{''.join(f'{mean:12.2f}' for mean in means)}")
+    return rows
+
+
+def recording() -> dict[str, dict[str, float]]:
+    """Measure and print the cost of recording."""
+    torch = real_torch()
+    figures = {}
     for taped in (False, True):
         own = microseconds_per_op(funtorch, taped=taped)
         theirs = microseconds_per_op(torch, taped=taped) if torch else float("nan")
-        figures["record"]["taped" if taped else "plain"] = {"funtorch": own, "torch": theirs}
+        figures["taped" if taped else "plain"] = {"funtorch": own, "torch": theirs}
         print(
             f"recording an op{' on the tape' if taped else ''}: {own:.2f} µs "
             f"(PyTorch runs it in {theirs:.2f} µs)"
         )
-    print(f"\n{'training step':32} {'ms':>9} {'vs torch':>9} {'vs jax':>9}   peak MiB")
-    for name in MODELS:
+    return figures
+
+
+def memory(args: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Measure and print the peak memory of processes that train."""
+    peers = ["funtorch", *args.peers]
+    print(f"\n{'peak MiB of a process that trains':36}{''.join(f'{p:>12}' for p in peers)}")
+    rows = {}
+    for name in STEPS:
         if args.only and args.only not in name:
             continue
-        row: dict[str, Any] = measure(name, args.rounds)
-        own = row["funtorch"]
-        against = [f"{row[k] / own:9.2f}" if k in row else "        -" for k in ("torch", "jax")]
-        memory = {} if args.no_memory else {k: round(peak_memory(name, k)) for k in row}
-        shown = ", ".join(f"{k} {v}" for k, v in memory.items())
-        print(f"{name:32} {own * 1e3:9.3f} {against[0]} {against[1]}   {shown}")
-        figures["steps"][name] = {"seconds": row, "peak_mib": memory}
+        rows[name] = {who: peak_memory(name, who) for who in peers}
+        print(f"{name:36}{''.join(f'{m:12.0f}' for m in rows[name].values())}", flush=True)
+    return rows
+
+
+def main() -> None:
+    """Run what is asked for and print it."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--only", help="only models whose name contains this")
+    parser.add_argument("--peers", default="torch,jax", help=f"some of {','.join(PEERS)}")
+    parser.add_argument("--tables", default="record,steps,forward,memory")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    args = parser.parse_args()
+    torch = real_torch()
+    args.peers = [p for p in args.peers.split(",") if p == "jax" or torch]
+    figures: dict[str, Any] = {
+        "device": jax.devices()[0].device_kind,
+        "cores": os.cpu_count(),
+        "machine": platform.machine(),
+        "jax": jax.__version__,
+        "torch": torch.__version__ if torch else None,
+    }
+    print(", ".join(f"{key} {value}" for key, value in figures.items()))
+    tables: dict[str, Callable[[], Any]] = {
+        "record": recording,
+        "steps": lambda: table("training step", STEPS, args),
+        "forward": lambda: table("inference", FORWARD, args),
+        "memory": lambda: memory(args),
+    }
+    for name in args.tables.split(","):
+        figures[name] = tables[name]()
     if args.json:
         part = args.json.with_suffix(".part")
         part.write_text(json.dumps(figures, indent=1))

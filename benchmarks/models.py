@@ -7,22 +7,75 @@ every contender finishes its work before the clock is read.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.sequences import gpt, lstm
+from benchmarks import gan
+from benchmarks.by_hand import Model
+from benchmarks.sequences import bert, gpt, lstm
+from benchmarks.vision import resnet18, unet, vit
 
-Step = Callable[[], float]
+Step = Callable[[], Any]
+Compiler = Callable[[Any], Any]
 RATE = 0.01
 
 
-def torch_step(lib: Any, model: Any, inputs: Any, targets: Any) -> Step:
+class Benchmark(NamedTuple):
+    """A step for each contender.
+
+    torch(lib, compiled): for funtorch and PyTorch; `compiled` is applied to the model.
+    """
+
+    torch: Callable[[Any, Compiler], Step]
+    jax: Callable[[], Step]
+
+
+def training(model: Callable[[], Model]) -> Benchmark:
+    """A training step of a model."""
+
+    def of_torch(lib: Any, compiled: Compiler) -> Step:
+        build, _, x, y = model()
+        lib.manual_seed(0)
+        return torch_step(lib, build(lib), lib.tensor(x), lib.tensor(y), compiled)
+
+    def of_jax() -> Step:
+        _, by_hand, x, y = model()
+        return jax_step(*by_hand(), x, y)
+
+    return Benchmark(of_torch, of_jax)
+
+
+def inference(model: Callable[[], Model]) -> Benchmark:
+    """A forward pass of a model in evaluation mode (JAX: in training mode, where that differs)."""
+
+    def of_torch(lib: Any, compiled: Compiler) -> Step:
+        build, _, x, _ = model()
+        lib.manual_seed(0)
+        net, inputs = compiled(build(lib).eval()), lib.tensor(x)
+
+        def step() -> Any:
+            with lib.no_grad():
+                return net(inputs).numpy()
+
+        return step
+
+    def of_jax() -> Step:
+        _, by_hand, x, _ = model()
+        apply, params = by_hand()
+        compiled, params, inputs = jax.jit(apply), jax.device_put(params), jnp.asarray(x)
+        return lambda: np.asarray(compiled(params, inputs))
+
+    return Benchmark(of_torch, of_jax)
+
+
+def torch_step(lib: Any, model: Any, inputs: Any, targets: Any, compiled: Compiler) -> Step:
     """One SGD step with cross-entropy, as PyTorch programs write it."""
     optimizer = lib.optim.SGD(model.parameters(), lr=RATE)
     loss_of = lib.nn.functional.cross_entropy
+    model = compiled(model)
 
     def step() -> float:
         optimizer.zero_grad()
@@ -58,7 +111,7 @@ def jax_step(apply: Callable[..., Any], params: Any, inputs: Any, targets: Any) 
     return step
 
 
-def mlp(widths: list[int], batch: int) -> tuple[Any, Any, np.ndarray, np.ndarray]:
+def mlp(widths: list[int], batch: int) -> Model:
     """(torch model builder, JAX builder, inputs, targets) of a multi-layer perceptron."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((batch, widths[0])).astype(np.float32)
@@ -90,7 +143,7 @@ def _weight(rng: np.random.Generator, *shape: int) -> np.ndarray:
     return (rng.standard_normal(shape) / np.sqrt(fan)).astype(np.float32)
 
 
-def cnn(batch: int = 64) -> tuple[Any, Any, np.ndarray, np.ndarray]:
+def cnn(batch: int = 64) -> Model:
     """The MNIST convolutional network without dropout, so that all draw nothing."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((batch, 1, 28, 28)).astype(np.float32)
@@ -125,11 +178,21 @@ def cnn(batch: int = 64) -> tuple[Any, Any, np.ndarray, np.ndarray]:
     return build, by_hand, x, y
 
 
-MODELS: dict[str, tuple[Callable[[], Any], int]] = {
+MODELS: dict[str, tuple[Callable[[], Model], int]] = {
     # name: (builder, steps per round)
     "tiny MLP (batch 1, 3x32)": (lambda: mlp([32, 32, 32, 32], 1), 50),
     "MLP (batch 64, 784-512-512-10)": (lambda: mlp([784, 512, 512, 10], 64), 10),
-    "CNN (MNIST, batch 64)": (lambda: cnn(64), 3),
+    "CNN (MNIST, batch 64)": (cnn, 3),
+    "ResNet-18 (CIFAR, batch 16)": (resnet18, 1),
+    "ViT (6 x 192, batch 16)": (vit, 1),
     "GPT (4 x 128, T = 128, batch 8)": (gpt, 2),
+    "BERT (2 x 128, T = 128, batch 16)": (bert, 2),
     "LSTM (2 x 128, T = 50, batch 32)": (lstm, 3),
+    "U-Net (3 levels, 64 x 64, batch 4)": (unet, 1),
 }
+
+STEPS: dict[str, tuple[Benchmark, int]] = {
+    **{name: (training(model), steps) for name, (model, steps) in MODELS.items()},
+    "DCGAN (32 x 32, batch 32)": (Benchmark(gan.torch_step, gan.jax_step), 2),
+}
+FORWARD = {name: (inference(model), 3 * steps) for name, (model, steps) in MODELS.items()}

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.by_hand import Model, Weights, by_name, dense, encoder, encoder_block, layer_norm
+
 VOCABULARY = 96
 
 
@@ -143,3 +145,38 @@ def lstm(
         return apply, params
 
     return build, by_hand, x, y
+
+
+def bert(
+    blocks: int = 2, width: int = 128, heads: int = 2, length: int = 128, batch: int = 16
+) -> Model:
+    """An encoder of BERT-tiny's size with a classifier on the first token (pre-norm)."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 1000, (batch, length))
+    y = rng.integers(0, 4, batch)
+
+    def build(lib: Any) -> Any:
+        nn = lib.nn
+
+        class Bert(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.tokens, self.places = nn.Embedding(1000, width), nn.Embedding(length, width)
+                self.norm = nn.LayerNorm(width)
+                self.blocks = nn.Sequential(*[encoder(lib, width, heads) for _ in range(blocks)])
+                self.pooled, self.head = nn.Linear(width, width), nn.Linear(width, 4)
+
+            def forward(self, ids: Any) -> Any:
+                h = self.norm(self.tokens(ids) + self.places(lib.arange(ids.shape[1])))
+                return self.head(lib.tanh(self.pooled(self.blocks(h)[:, 0])))
+
+        return Bert()
+
+    def apply(p: Weights, ids: Any) -> Any:
+        h = p["tokens.weight"][ids] + p["places.weight"][: ids.shape[1]]
+        h = layer_norm(h, p, "norm")
+        for i in range(blocks):
+            h = encoder_block(h, p, f"blocks.{i}", heads)
+        return dense(jnp.tanh(dense(h[:, 0], p, "pooled")), p, "head")
+
+    return build, by_name(build, apply), x, y
