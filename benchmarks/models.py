@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks import gan
 from benchmarks.by_hand import Model
 from benchmarks.sequences import bert, gpt, lstm
-from benchmarks.vision import resnet18, unet, vit
+from benchmarks.vision import resnet, unet, vit
 
 Step = Callable[[], Any]
 Compiler = Callable[[Any], Any]
@@ -183,7 +183,7 @@ MODELS: dict[str, tuple[Callable[[], Model], int]] = {
     "tiny MLP (batch 1, 3x32)": (lambda: mlp([32, 32, 32, 32], 1), 50),
     "MLP (batch 64, 784-512-512-10)": (lambda: mlp([784, 512, 512, 10], 64), 10),
     "CNN (MNIST, batch 64)": (cnn, 3),
-    "ResNet-18 (CIFAR, batch 16)": (resnet18, 1),
+    "ResNet-18 (CIFAR, batch 16)": (resnet, 1),
     "ViT (6 x 192, batch 16)": (vit, 1),
     "GPT (4 x 128, T = 128, batch 8)": (gpt, 2),
     "BERT (2 x 128, T = 128, batch 16)": (bert, 2),

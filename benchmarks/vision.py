@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -28,9 +29,11 @@ def images(batch: int, side: int, classes: int = 10) -> tuple[np.ndarray, np.nda
     return x, rng.integers(0, classes, batch)
 
 
-def resnet18(batch: int = 16) -> Model:
-    """ResNet-18 as used for CIFAR: a 3x3 stem, no pooling before the blocks."""
-    stages = [(64, 1), (64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), (512, 1)]
+def resnet(depths: Sequence[int] = (2, 2, 2, 2), batch: int = 16) -> Model:
+    """ResNet-18 (or, by its depths, a larger one of basic blocks) for CIFAR: a 3x3 stem, no pooling."""
+    stages = [
+        (64 << i, 2 if i and not j else 1) for i, depth in enumerate(depths) for j in range(depth)
+    ]
 
     def build(lib: Any) -> Any:
         nn, functional = lib.nn, lib.nn.functional
@@ -68,7 +71,7 @@ def resnet18(batch: int = 16) -> Model:
                 h = conv(h, p[f"{i}.shortcut.0.weight"], stride, 0)
                 h = batch_norm(h, p, f"{i}.shortcut.1")
             h = jax.nn.relu(inner + h)
-        return dense(h.mean((2, 3)), p, "13")
+        return dense(h.mean((2, 3)), p, str(len(stages) + 5))
 
     return build, by_name(build, apply), *images(batch, 32)
 

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.linalg
+import scipy  # its parts load when they are first used
 from jax import lax
 
 from funtorch.ops._declare import Array, composite, op, return_type

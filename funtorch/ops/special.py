@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import jax.scipy.special as jss
 import numpy as np
-import scipy.special
+import scipy  # its parts load when they are first used
 from jax import lax
 
 from funtorch.ops._declare import Array, Scalar, composite, op
@@ -279,12 +279,22 @@ _simple("i1", _i1, "Modified Bessel function, order 1.")
 _simple("i1e", _i1e, "exp(-|x|) i1(x).")
 
 
-def _from_scipy(name: str, function: Any, meaning: str) -> None:
+def _sinc(x: Array) -> Array:
+    small = x == 0
+    return jnp.where(small, 1, jnp.where(jnp.isinf(x), 0, jnp.sin(x)) / jnp.where(small, 1, x))
+
+
+_simple("spherical_bessel_j0", _sinc, "sin(x) / x.", differentiable=False)
+
+
+def _from_scipy(name: str, theirs: str, meaning: str) -> None:
     """A function that XLA does not have: SciPy computes it on the host, without a gradient."""
 
     def lower(x: Array) -> Array:
         def on_host(values: Any) -> Any:
-            return np.asarray(function(np.asarray(values, np.float64))).astype(values.dtype)
+            found = getattr(scipy.special, theirs)(np.asarray(values, np.float64))
+            first = found[0] if isinstance(found, tuple) else found
+            return np.asarray(first).astype(values.dtype)
 
         shape = jax.ShapeDtypeStruct(x.shape, x.dtype)
         return jax.pure_callback(on_host, shape, x, vmap_method="expand_dims")
@@ -292,21 +302,20 @@ def _from_scipy(name: str, function: Any, meaning: str) -> None:
     _simple(name, lower, meaning, differentiable=False)
 
 
-for _name, _function, _meaning in (
-    ("airy_ai", lambda x: scipy.special.airy(x)[0], "Airy function Ai."),
-    ("bessel_j0", scipy.special.j0, "Bessel function of the first kind, order 0."),
-    ("bessel_j1", scipy.special.j1, "Bessel function of the first kind, order 1."),
-    ("bessel_y0", scipy.special.y0, "Bessel function of the second kind, order 0."),
-    ("bessel_y1", scipy.special.y1, "Bessel function of the second kind, order 1."),
-    ("modified_bessel_i0", scipy.special.i0, "Modified Bessel function, order 0."),
-    ("modified_bessel_i1", scipy.special.i1, "Modified Bessel function, order 1."),
-    ("modified_bessel_k0", scipy.special.k0, "Modified Bessel of the second kind, order 0."),
-    ("modified_bessel_k1", scipy.special.k1, "Modified Bessel of the second kind, order 1."),
-    ("scaled_modified_bessel_k0", scipy.special.k0e, "exp(x) times modified_bessel_k0."),
-    ("scaled_modified_bessel_k1", scipy.special.k1e, "exp(x) times modified_bessel_k1."),
-    ("spherical_bessel_j0", lambda x: scipy.special.spherical_jn(0, x), "sin(x) / x."),
+for _name, _theirs, _meaning in (
+    ("airy_ai", "airy", "Airy function Ai."),
+    ("bessel_j0", "j0", "Bessel function of the first kind, order 0."),
+    ("bessel_j1", "j1", "Bessel function of the first kind, order 1."),
+    ("bessel_y0", "y0", "Bessel function of the second kind, order 0."),
+    ("bessel_y1", "y1", "Bessel function of the second kind, order 1."),
+    ("modified_bessel_i0", "i0", "Modified Bessel function, order 0."),
+    ("modified_bessel_i1", "i1", "Modified Bessel function, order 1."),
+    ("modified_bessel_k0", "k0", "Modified Bessel of the second kind, order 0."),
+    ("modified_bessel_k1", "k1", "Modified Bessel of the second kind, order 1."),
+    ("scaled_modified_bessel_k0", "k0e", "exp(x) times modified_bessel_k0."),
+    ("scaled_modified_bessel_k1", "k1e", "exp(x) times modified_bessel_k1."),
 ):
-    _from_scipy(_name, _function, _meaning)
+    _from_scipy(_name, _theirs, _meaning)
 
 
 # Normal distribution, entropies --------------------------------------------------------------------

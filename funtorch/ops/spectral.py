@@ -6,7 +6,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-import scipy.special
+import scipy  # its parts load when they are first used
 
 from funtorch import dtypes
 from funtorch.dispatch import to_host

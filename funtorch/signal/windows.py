@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
-import scipy.special
+import scipy  # its parts load when they are first used
 
 from funtorch import dtypes
 from funtorch.methods import strided
