@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from funtorch.lowering import Value, constant
+from funtorch.lowering import Value, aligned_copy, constant
 from funtorch.tensor import Storage
 
 
@@ -50,7 +50,7 @@ def snapshot(storage: Storage) -> Value:
     """The elements now. Leaves sharing when nobody outside is left."""
     shared: Shared = storage.host
     place = storage.value.aval.place
-    value = constant(np.array(shared.array, copy=True, order="C"), place)
+    value = constant(aligned_copy(shared.array), place)
     storage.value = value
     if not shared.held_outside():
         storage.host = None

@@ -13,7 +13,7 @@ import numpy as np
 
 from funtorch import dtypes
 from funtorch.device import device, device_of, place_of
-from funtorch.lowering import META, Value, aval_of, constant
+from funtorch.lowering import META, Value, aligned_copy, aval_of, constant
 from funtorch.overrides import PLAIN, TENSOR, declared, default_torch_function
 from funtorch.size import Size
 
@@ -194,22 +194,28 @@ def strides_of(tensor: Tensor) -> tuple[int, ...]:
     return contiguous_strides(tensor._value.aval.shape)
 
 
-def from_host(array: Any, *, device: device | None = None, requires_grad: bool = False) -> Tensor:
-    """A tensor with a copy of a NumPy array."""
+def from_host(
+    array: Any,
+    *,
+    device: device | None = None,
+    requires_grad: bool = False,
+    owned: bool = False,
+) -> Tensor:
+    """A tensor with a copy of a NumPy array, or with an owned one, to which nobody else writes."""
     array = np.asarray(array)
     dtypes.of(array.dtype)
     place = place_of(device)
-    made = wrap(host_value(array, place))
+    made = wrap(host_value(array, place, owned))
     made._requires = requires_grad
     return made
 
 
-def host_value(array: np.ndarray[Any, Any], place: Any) -> Value:
-    """A value with a copy of a NumPy array; on meta, without its data."""
+def host_value(array: np.ndarray[Any, Any], place: Any, owned: bool = False) -> Value:
+    """A value with (a copy of) a NumPy array; on meta, without its data."""
     if place is META:
         return Value(aval_of(array.shape, array.dtype, META))
     # JAX may alias an aligned NumPy buffer instead of copying it: hand over one of our own.
-    return constant(np.array(array, copy=True, order="C"), place)
+    return constant(array if owned else aligned_copy(array), place)
 
 
 def shape_of(tensor: Tensor) -> Size:

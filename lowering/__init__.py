@@ -23,7 +23,7 @@ from funtorch.lowering.record import Block, flush, record, record_block
 from funtorch.lowering.scoping import scope, within
 from funtorch.lowering.settings import MODES, execution_mode, settings
 from funtorch.lowering.stats import stats
-from funtorch.lowering.value import Value, constant
+from funtorch.lowering.value import Value, aligned, aligned_copy, constant
 
 keep_freed_memory()
 
@@ -38,6 +38,8 @@ __all__ = [
     "Op",
     "OutOfMemoryError",
     "Value",
+    "aligned",
+    "aligned_copy",
     "aval_of",
     "cache",
     "capture",

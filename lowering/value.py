@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import TYPE_CHECKING, Any
 
 import jax
+import numpy as np
 from funtorch.lowering.aval import Aval, Place, aval_of
 from funtorch.lowering.forked import check
 from funtorch.lowering.x64 import x64
@@ -54,8 +56,27 @@ class _Births(threading.local):
 births = _Births()
 
 
+_ALIGNMENT = 64  # bytes; XLA's CPU client takes a buffer over as it is if it begins at a multiple
+
+
+def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray[Any, Any]:
+    """An uninitialised NumPy array whose memory `constant` need not copy on the CPU."""
+    dtype = np.dtype(dtype)
+    size = math.prod(shape) * dtype.itemsize
+    memory = np.empty(size + _ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    return memory[start : start + size].view(dtype).reshape(shape)
+
+
+def aligned_copy(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """A copy of an array, in C order, that `constant` need not copy again."""
+    made = aligned(array.shape, array.dtype)
+    np.copyto(made, array)
+    return made
+
+
 def constant(array: Any, place: Place) -> Value:
-    """A concrete value for a numpy or JAX array, copied to `place`."""
+    """A concrete value for a JAX array, or for a NumPy array that nobody will write to any more."""
     check()
     with x64():
         put = jax.device_put(array, place)

@@ -10,6 +10,7 @@ import numpy as np
 
 from funtorch import dtypes
 from funtorch.dispatch import to_host
+from funtorch.lowering import aligned
 from funtorch.ops.creation import as_tensor, tensor
 from funtorch.ops.joining import stack
 from funtorch.tensor import Tensor, from_host, size_of
@@ -46,7 +47,23 @@ def _stacked(batch: Sequence[Tensor]) -> Tensor:
         )
     if any(t.requires_grad for t in batch):
         return stack(list(batch))
-    return from_host(np.stack([to_host(t) for t in batch]), device=first.device)
+    return _joined([to_host(t) for t in batch], first.device)
+
+
+def _joined(arrays: Sequence[np.ndarray[Any, Any]], where: Any = None) -> Tensor:
+    """Arrays of one shape and dtype as a batch, copied once."""
+    first = arrays[0]
+    if any(a.dtype != first.dtype for a in arrays):
+        return from_host(np.stack(arrays), device=where)
+    memory = aligned((len(arrays), *first.shape), first.dtype)
+    return from_host(np.stack(arrays, out=memory), device=where, owned=True)
+
+
+def _of_numbers(batch: Sequence[Any]) -> Tensor:
+    found = np.array(batch)
+    if found.dtype.kind in "bi" and found.ndim == 1:
+        return from_host(found, owned=True)
+    return tensor(list(batch))
 
 
 def default_collate(batch: Sequence[Any]) -> Any:
@@ -57,13 +74,13 @@ def default_collate(batch: Sequence[Any]) -> Any:
     if isinstance(first, np.ndarray):
         if first.dtype.kind in "USO":
             raise TypeError(_unknown(first.dtype))
-        return from_host(np.stack(batch))
+        return _joined(batch)
     if isinstance(first, np.generic):
-        return from_host(np.array(batch))
+        return from_host(np.array(batch), owned=True)
     if isinstance(first, float):
         return tensor(list(batch), dtype=dtypes.float64)
     if isinstance(first, bool | int):
-        return tensor(list(batch))
+        return _of_numbers(batch)
     if isinstance(first, str | bytes):
         return list(batch)
     if isinstance(first, collections.abc.Mapping):
