@@ -167,9 +167,9 @@ _LAZY = (
 )
 _NAMESPACES = {
     *_LAZY,
-    *("amp", "autograd", "backends", "compat", "compiler", "cpu", "cuda", "distributions"),
-    *("fft", "func", "linalg", "masked", "nn", "ops", "optim", "overrides", "random"),
-    *("serialization", "signal", "sparse", "special", "storage", "testing", "utils", "version"),
+    *("amp", "autograd", "backends", "compat", "compiler", "cpu", "cuda"),
+    *("fft", "func", "linalg", "nn", "ops", "optim", "overrides", "random"),
+    *("serialization", "sparse", "special", "storage", "utils", "version"),
 }
 
 
