@@ -337,3 +337,89 @@ def test_training_a_matrix_with_sparse_weights():
             losses.append(loss.item())
         seen.append(losses)
     np.testing.assert_allclose(seen[1], seen[0], rtol=1e-5)
+
+
+def lookups(lib, bag, **how):
+    """An embedding (or bag) with fixed weights, and indices."""
+    make = lib.nn.EmbeddingBag if bag else lib.nn.Embedding
+    layer = make(5, 3, sparse=True, **how)
+    with lib.no_grad():
+        layer.weight.copy_(lib.arange(15.0).reshape(5, 3) / 10)
+    return layer, lib.tensor([[1, 3], [3, 0]])
+
+
+@pytest.mark.parametrize(
+    ("bag", "how"),
+    [
+        (False, {}),
+        (False, {"padding_idx": 3}),
+        (True, {"mode": "sum"}),
+        (True, {"mode": "mean"}),
+        (True, {"mode": "mean", "padding_idx": 0}),
+    ],
+)
+def test_embeddings_give_sparse_gradients(bag, how):
+    seen = []
+    for lib in LIBS:
+        layer, indices = lookups(lib, bag, **how)
+        out = layer(indices)
+        (out * out).sum().backward()
+        grad = layer.weight.grad
+        assert grad.is_sparse
+        first = grad.coalesce()
+        layer(indices).sum().backward()  # adds to it
+        seen.append([out, first._indices(), first.to_dense(), layer.weight.grad.to_dense()])
+    for ours, theirs in zip(seen[1], seen[0], strict=True):
+        np.testing.assert_allclose(ours.detach().numpy(), theirs.detach().numpy(), rtol=1e-5)
+
+
+OPTIMISERS = {
+    "SparseAdam": lambda o, p: o.SparseAdam(p, lr=0.1),
+    "SparseAdam max": lambda o, p: o.SparseAdam(p, lr=0.1, betas=(0.5, 0.9), maximize=True),
+    "SGD": lambda o, p: o.SGD(p, lr=0.1),
+    "SGD momentum": lambda o, p: o.SGD(p, lr=0.1, momentum=0.9),
+    "Adagrad": lambda o, p: o.Adagrad(p, lr=0.1, lr_decay=0.1),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_optimisers_step_with_sparse_gradients(name):
+    seen = []
+    for lib in LIBS:
+        layer, indices = lookups(lib, False)
+        opt = OPTIMISERS[name](lib.optim, layer.parameters())
+        for _ in range(4):
+            opt.zero_grad()
+            (layer(indices) ** 2).sum().backward()
+            opt.step()
+        again = OPTIMISERS[name](lib.optim, layer.parameters())
+        again.load_state_dict(opt.state_dict())
+        (layer(indices) ** 2).sum().backward()
+        again.step()
+        seen.append(layer.weight.detach().numpy())
+    np.testing.assert_allclose(seen[1], seen[0], rtol=1e-5, atol=1e-6)
+
+
+def test_what_optimisers_refuse():
+    for lib in LIBS:
+        layer, indices = lookups(lib, False)
+        layer(indices).sum().backward()
+        for make in (lib.optim.Adam, lib.optim.RMSprop):
+            with pytest.raises(RuntimeError, match="does not support sparse gradients"):
+                make(layer.parameters()).step()
+        layer.weight.grad = layer.weight.grad.to_dense()
+        with pytest.raises(RuntimeError, match="does not support dense gradients"):
+            lib.optim.SparseAdam(layer.parameters()).step()
+        with pytest.raises(ValueError, match=r"Sparse params at indices \[\[0, 0\]\]"):
+            lib.optim.SparseAdam([matrix(lib)])
+
+
+def test_a_sparse_gradient_meets_a_strided_one():
+    for lib in LIBS:
+        layer, indices = lookups(lib, False)
+        (layer(indices).sum() + layer.weight.sum()).backward()
+        assert layer.weight.grad.layout == lib.strided
+        assert layer.weight.grad.sum().item() == 27
+        double = layer.weight * 2
+        lib.nn.functional.embedding(indices, double, sparse=True).sum().backward()
+        assert layer.weight.grad.to_dense().sum().item() == 51

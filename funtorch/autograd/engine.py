@@ -205,7 +205,7 @@ def _apply(node: Node, grads: Grads, task: Task, create_graph: bool) -> Grads:
             made = node.apply(grads)
             if not task.keep:
                 _release(node)
-    check_gradients(node, made)
+    check_gradients(node, [g._inner if isinstance(g, Composed) else g for g in made])
     return made
 
 

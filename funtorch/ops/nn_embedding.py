@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax.numpy as jnp
 from jax import lax
 
@@ -40,7 +42,7 @@ def embedding(
 ) -> Tensor:
     """Rows of a table. input: [...] of indices, weight: [n, d] -> [..., d]
 
-    sparse changes nothing here: gradients are dense, and XLA's scatter makes them in place.
+    sparse: the gradient of the weight is a COO tensor of the rows that were looked up.
     """
     if dtype_of(input) not in (dtypes.int64, dtypes.int32):
         raise RuntimeError(
@@ -57,7 +59,22 @@ def embedding(
         padding_idx %= count
     if max_norm is not None:
         renormalise(weight, input, max_norm, norm_type)
+    if sparse:
+        return lookup(weight, input, padding_idx, scale_grad_by_freq)
     return _embedding(weight, input, padding_idx, scale_grad_by_freq)
+
+
+def lookup(weight: Tensor, indices: Tensor, padding: int | None, by_frequency: bool) -> Tensor:
+    """Rows by index, with a sparse gradient. [n, d], [...] -> [..., d]"""
+    if by_frequency:
+        raise RuntimeError(
+            "embedding_backward: scale_grad_by_freq not supported with sparse gradients"
+        )
+    return sparse_rows[0](weight, indices, padding)
+
+
+sparse_rows: list[Any] = []
+"""(weight, indices, padding) -> rows with a sparse gradient; `sparse`, which stands above, puts it here."""
 
 
 def renormalise(weight: Tensor, input: Tensor, max_norm: float, norm_type: float) -> None:

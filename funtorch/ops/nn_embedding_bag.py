@@ -9,7 +9,8 @@ from jax import lax
 
 from funtorch import dtypes
 from funtorch.ops._declare import Array, composite, op
-from funtorch.ops.nn_embedding import renormalise
+from funtorch.ops.creation import arange
+from funtorch.ops.nn_embedding import lookup, renormalise
 from funtorch.tensor import Tensor, dtype_of, size_of
 
 
@@ -121,7 +122,23 @@ def embedding_bag(
         count = size_of(offsets)[0] - int(include_last_offset)
         bags = _bags_of(offsets, size_of(input)[0], count)
     how = (count, mode, padding_idx, scale_grad_by_freq)
+    if sparse:
+        return _sparse_bags(weight, flat.long(), bags, weights, how)
     return _bagged(weight, flat.long(), bags, weights, *how)
+
+
+def _sparse_bags(weight: Tensor, flat: Tensor, bags: Tensor, weights: Any, how: Any) -> Tensor:
+    """The rows are looked up with a sparse gradient, and then put into bags."""
+    count, mode, padding, by_frequency = how
+    if mode == "max":
+        raise ValueError("max mode does not support sparse weights")
+    if padding is not None:
+        keep = (flat != padding).nonzero().squeeze(1)
+        flat, bags = flat[keep], bags[keep]
+        weights = None if weights is None else weights[keep]
+    rows = lookup(weight, flat, None, by_frequency)
+    places = arange(size_of(flat)[0], device=flat.device)
+    return _bagged(rows, places, bags, weights, count, mode, None, False)
 
 
 @op(function=False, differentiable=False)

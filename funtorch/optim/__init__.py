@@ -7,6 +7,7 @@ from funtorch.optim.lbfgs import LBFGS
 from funtorch.optim.matrix import Adafactor, Muon
 from funtorch.optim.optimizer import Optimizer
 from funtorch.optim.sgd import SGD
+from funtorch.optim.sparse import SparseAdam
 
 __all__ = [
     "ASGD",
@@ -24,6 +25,7 @@ __all__ = [
     "RAdam",
     "RMSprop",
     "Rprop",
+    "SparseAdam",
     "lr_scheduler",
     "swa_utils",
 ]

@@ -10,6 +10,8 @@ from funtorch.ops._declare import Array, Scalar
 from funtorch.ops.creation import full_like
 from funtorch.optim.optimizer import check_not_negative, check_tensor_lr
 from funtorch.optim.per_parameter import PerParameter, counter, decayed, moments, update_rule
+from funtorch.optim.sparse import add_sparse
+from funtorch.sparse.kernels import picked
 from funtorch.tensor import Tensor
 
 Group = dict[str, Any]
@@ -188,6 +190,7 @@ class Adagrad(PerParameter):
     """Steps scaled by the sum of all squared gradients (Duchi et al., 2011)."""
 
     rule = _adagrad
+    takes_sparse = True
     columns = ("step", "sum")
 
     def __init__(
@@ -234,6 +237,17 @@ class Adagrad(PerParameter):
         start = group["initial_accumulator_value"]
         value = complex(start, start) if param.is_complex() else start
         return {"step": counter(), "sum": full_like(param.detach(), value)}
+
+    def _sparse_step(self, param: Tensor, grad: Any, group: Group) -> None:
+        if group["weight_decay"]:
+            raise RuntimeError("weight_decay option is not compatible with sparse gradients")
+        state = self.state[param]
+        rate = group["lr"] / (state["step"] * group["lr_decay"] + 1)
+        state["step"]._replace(state["step"] + 1)
+        grad = (-grad if group["maximize"] else grad).coalesce()
+        add_sparse(state["sum"], grad._with(grad._inner**2), 1.0)
+        spread = picked(state["sum"], grad._places).sqrt() + group["eps"]
+        add_sparse(param, grad._with(grad._inner / spread), -rate)
 
     def share_memory(self) -> None:
         """Nothing to do: state is not shared between processes here."""

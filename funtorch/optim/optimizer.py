@@ -10,6 +10,7 @@ from copy import deepcopy
 from typing import Any
 
 from funtorch import lowering
+from funtorch.composed import Composed
 from funtorch.grad_mode import enable_grad, no_grad
 from funtorch.ops.creation import zeros_like
 from funtorch.tape import Handle
@@ -158,11 +159,18 @@ class Optimizer:
         with enable_grad():
             return closure()
 
-    @staticmethod
-    def _with_gradients(group: dict[str, Any]) -> tuple[list[Tensor], list[Tensor]]:
+    takes_sparse = False
+
+    def _with_gradients(self, group: dict[str, Any]) -> tuple[list[Tensor], list[Any]]:
         """(parameters that have a gradient, their gradients)."""
         params = [p for p in group["params"] if p._grad is not None]
-        return params, [p._grad for p in params]
+        grads = [p._grad for p in params]
+        if not self.takes_sparse and any(isinstance(g, Composed) for g in grads):
+            raise RuntimeError(
+                f"{type(self).__name__} does not support sparse gradients, please consider "
+                "SparseAdam instead"
+            )
+        return params, grads
 
     @staticmethod
     def _write(targets: Sequence[Tensor], values: Sequence[Tensor]) -> None:

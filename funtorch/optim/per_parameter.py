@@ -13,6 +13,7 @@ from funtorch import dtypes
 from funtorch.ops._declare import Array, op
 from funtorch.ops.creation import tensor, zeros_like
 from funtorch.optim.optimizer import Optimizer
+from funtorch.optim.sparse import apart
 from funtorch.tensor import Tensor
 
 Rule = Callable[..., list[Array]]
@@ -77,12 +78,16 @@ class PerParameter(Optimizer):
                 if not self.state[param]:
                     self.state[param].update(self._initial(param, group))
 
+    def _sparse_step(self, param: Tensor, grad: Any, group: dict[str, Any]) -> None:
+        """The step of a parameter with a sparse gradient, if `takes_sparse`."""
+        raise NotImplementedError
+
     def _numbers(self, group: dict[str, Any]) -> dict[str, Any]:
         """The keyword arguments of the rule."""
         raise NotImplementedError
 
     def _update(self, group: dict[str, Any]) -> None:
-        params, grads = self._with_gradients(group)
+        params, grads = apart(*self._with_gradients(group), self._sparse_step, group)
         alike: dict[tuple[str, ...], list[int]] = {}
         for i, param in enumerate(params):
             state = self.state[param]

@@ -7,6 +7,8 @@ from typing import Any
 from funtorch.ops._declare import Array, Scalar
 from funtorch.optim.optimizer import check_not_negative, check_tensor_lr
 from funtorch.optim.per_parameter import PerParameter, decayed, moments, update_rule
+from funtorch.optim.sparse import add_sparse, apart, as_float
+from funtorch.tensor import Tensor
 
 
 @update_rule
@@ -36,6 +38,7 @@ class SGD(PerParameter):
     """p <- p - lr * (momentum-averaged) gradient."""
 
     rule = _sgd
+    takes_sparse = True
     columns = ("momentum_buffer",)
 
     def __init__(
@@ -74,8 +77,23 @@ class SGD(PerParameter):
     def prepare_state(self) -> None:
         """Nothing: the first momentum is the first gradient, not a step from zero."""
 
+    def _sparse_step(self, param: Tensor, grad: Any, group: dict[str, Any]) -> None:
+        """The same arithmetic on sparse tensors; the momentum is sparse too."""
+        if group["weight_decay"]:
+            raise RuntimeError("weight_decay option is not compatible with sparse gradients")
+        grad = -grad if group["maximize"] else grad
+        momentum = group["momentum"]
+        if momentum:
+            before = self.state[param].get("momentum_buffer")
+            buffer = grad.clone()
+            if before is not None:
+                buffer = before * momentum + grad * (1 - group["dampening"])
+            self.state[param]["momentum_buffer"] = buffer
+            grad = grad + buffer * momentum if group["nesterov"] else buffer
+        add_sparse(param, grad, -as_float(group["lr"]))
+
     def _update(self, group: dict[str, Any]) -> None:
-        params, grads = self._with_gradients(group)
+        params, grads = apart(*self._with_gradients(group), self._sparse_step, group)
         if not params:
             return
         numbers = {k: float(group[k]) for k in ("momentum", "dampening", "weight_decay")}

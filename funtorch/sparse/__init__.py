@@ -17,6 +17,7 @@ from funtorch.dispatch import to_host
 from funtorch.layouts import Layout, sparse_coo
 from funtorch.ops import creation as _creation
 from funtorch.ops._declare import TABLE, composite
+from funtorch.sparse import embedding as _embedding
 from funtorch.sparse import strided as _strided
 from funtorch.sparse.compressed import CompressedTensor, coordinates, from_coo
 from funtorch.sparse.coo import CooTensor, coo
