@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from funtorch.nn import functional as F
 from funtorch.nn import init
 from funtorch.nn.module import Module
@@ -13,7 +11,8 @@ from funtorch.nn.norm import _BatchNorm
 from funtorch.nn.parameter import Parameter
 from funtorch.nn.simple import REQUIRED, _layer
 from funtorch.ops.creation import empty
-from funtorch.tensor import Tensor, from_host
+from funtorch.ops.nn_norm import _cross_map_lrn2d
+from funtorch.tensor import Tensor
 
 __all__ = [
     "CrossMapLRN2d",
@@ -233,13 +232,7 @@ class CrossMapLRN2d(Module):
     def forward(self, input: Tensor) -> Tensor:
         if input.ndim != 4:
             raise ValueError(f"CrossMapLRN2d: Expected input to be 4D, got {input.ndim}D instead.")
-        reach = (self.size - 1) // 2 + 1
-        i = np.arange(input.shape[1])
-        # PyTorch's running sum never lets go of channel 0.
-        near = (i <= i[:, None] + reach - 1) & ~((i >= 1) & (i <= i[:, None] - reach))
-        window = from_host(near.astype(input.dtype.numpy), device=input.device)
-        sums = (window @ input.square().flatten(2)).reshape(input.shape)
-        return input * (sums * (self.alpha / self.size) + self.k).pow(-self.beta)
+        return _cross_map_lrn2d(input, self.size, self.alpha, self.beta, self.k)
 
     def extra_repr(self) -> str:
         return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"

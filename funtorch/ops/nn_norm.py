@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -239,6 +241,40 @@ def local_response_norm(
         self * self, np.array(0, self.dtype), lax.add, window, (1,) * self.ndim, around
     )
     return self / (squares * (alpha / size) + k) ** beta
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2, 3, 4))
+def _cross_map(x: Array, size: int, alpha: float, beta: float, k: float) -> Array:
+    return x * _cross_map_scale(x, size, alpha, k) ** -beta
+
+
+def _cross_map_scale(x: Array, size: int, alpha: float, k: float) -> Array:
+    reach, i = (size - 1) // 2 + 1, np.arange(x.shape[1])
+    # PyTorch's running sum never lets go of channel 0.
+    near = (i <= i[:, None] + reach - 1) & ~((i >= 1) & (i <= i[:, None] - reach))
+    return _over_channels(near, jnp.square(x)) * (alpha / size) + k
+
+
+def _over_channels(near: np.ndarray[Any, Any], x: Array) -> Array:
+    return jnp.einsum("dc,nchw->ndhw", near.astype(x.dtype), x)
+
+
+@_cross_map.defjvp
+def _cross_map_jvp(size, alpha, beta, k, primals, tangents):  # type: ignore[no-untyped-def]
+    """PyTorch's backward is not the derivative: its window lies otherwise than forward's."""
+    (x,), (dx,) = primals, tangents
+    scale = _cross_map_scale(x, size, alpha, k)
+    out = x * scale**-beta
+    first, i = int(size - (size - 1) / 2), np.arange(x.shape[1])
+    near = (i >= i[:, None] - first) & (i < i[:, None] - first + size)  # [of input, of output]
+    ratio = _over_channels(near.T, x * dx) * (out / scale)
+    return out, dx * scale**-beta - (2 * alpha * beta / size) * ratio
+
+
+@op(function=False)
+def _cross_map_lrn2d(self: Array, size: int, alpha: float, beta: float, k: float) -> Array:
+    """Local response normalisation as `nn.CrossMapLRN2d` computes it. [N, C, H, W]"""
+    return _cross_map(self, size, alpha, beta, k)
 
 
 @composite("functional", function=False)
