@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from funtorch.dispatch import to_host
 from funtorch.dtypes import bool_
-from funtorch.tensor import Tensor, from_host
+from funtorch.tensor import Tensor
 from funtorch.utils.dlpack import from_dlpack, to_dlpack
 
 TOLERANCE = 1e-4  # of the largest value, between two frameworks' outputs of one model
@@ -29,9 +29,7 @@ def _from_one(value: Any) -> Tensor:
     value = tf.convert_to_tensor(value)
     if not hasattr(value, "numpy"):
         raise TypeError("a symbolic tf.Tensor has no elements: call this outside of tf.function")
-    if value.dtype == tf.bool:  # TensorFlow's DLPack has no booleans
-        return from_host(value.numpy())
-    return from_dlpack(tf.experimental.dlpack.to_dlpack(value))
+    return from_dlpack(value)
 
 
 def to_tensor(value: Any) -> Any:

@@ -9,6 +9,7 @@ import keras
 import onnx
 import tensorflow as tf
 
+from funtorch.export import Dim
 from funtorch.grad_mode import no_grad
 from funtorch.nn.module import Module
 from funtorch.onnx import export
@@ -16,6 +17,7 @@ from funtorch.tensor import Tensor
 from funtorch.tensorflow.exchange import compare, to_tensor
 from funtorch.tensorflow.layer import OnnxLayer
 from funtorch.tensorflow.module import OnnxModule
+from funtorch.tensorflow.serving import Served
 
 Model = Module | onnx.ModelProto
 
@@ -40,7 +42,7 @@ def to_module(
     """
     if isinstance(model, onnx.ModelProto):
         return OnnxModule(model)
-    args = (example_args,) if isinstance(example_args, Tensor) else tuple(example_args)
+    args = _arguments(example_args)
     proto = _exported(model, args, dynamic_shapes, options)
     made = OnnxModule(proto, _trainable(model), type(model).__name__)
     if check:
@@ -68,15 +70,34 @@ def to_keras(
 
 
 def save_saved_model(
-    model: Model, example_args: Any, path: str | os.PathLike[str], **options: Any
+    model: Model,
+    example_args: Any,
+    path: str | os.PathLike[str],
+    *,
+    through: str = "onnx",
+    dynamic_shapes: Any = None,
+    **options: Any,
 ) -> None:
-    """A SavedModel: opens without funtorch, serves, and trains on.
+    """A SavedModel, which opens without funtorch.
 
-    Its signature `serving_default` takes and gives tensors by the names of the ONNX graph;
-    `tf.saved_model.load(path)` can be called, and has `weights` by name. Takes what `to_module` takes.
+    Its signature `serving_default` takes and gives tensors by name. through="onnx": TensorFlow's own
+    ops; `tf.saved_model.load(path)` can be called, has `weights` by name and trains on.
+    through="jax": the very program that funtorch runs, for serving only. Else as `to_module`.
     """
-    made = to_module(model, example_args, **options)
+    if through == "jax":
+        args = _arguments(example_args)
+        shapes = _batches(args) if dynamic_shapes is None else dynamic_shapes
+        made: Any = Served(model, args, shapes or None)
+        made.serve(*to_tensor(args))  # fails here rather than where it is opened
+    elif through == "onnx":
+        made = to_module(model, example_args, dynamic_shapes=dynamic_shapes, **options)
+    else:
+        raise ValueError(f"through is 'onnx' or 'jax', not {through!r}")
     tf.saved_model.save(made, os.fspath(path), signatures=made.serve)
+
+
+def _arguments(example_args: Any) -> tuple[Any, ...]:
+    return (example_args,) if isinstance(example_args, Tensor) else tuple(example_args)
 
 
 def _exported(model: Module, args: Any, dynamic_shapes: Any, options: Any) -> onnx.ModelProto:
@@ -92,7 +113,7 @@ def _batches(args: Any) -> Any:
     tensors = [a for a in args if isinstance(a, Tensor)]
     if len(tensors) != len(args) or len({t.shape[0] if t.ndim else None for t in tensors}) != 1:
         return None
-    return tuple({0: "batch"} for _ in args) if tensors[0].ndim else None
+    return tuple({0: Dim("batch")} for _ in args) if tensors[0].ndim else None
 
 
 def _trainable(model: Module) -> set[str]:
