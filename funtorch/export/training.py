@@ -72,19 +72,17 @@ class ExportedStep:
         write(made, f)
 
 
-def export_step(
+def step_request(
     step: Callable[..., Any],
     args: tuple[Any, ...],
-    kwargs: dict[str, Any] | None = None,
-    *,
+    kwargs: dict[str, Any],
     model: Module,
     optimizer: Any,
-    dynamic_shapes: Any = None,
-) -> ExportedStep:
-    """The function `step(*args)`, which trains `model` with `optimizer`, as a program.
+    locate: Callable[[], Any] | None = None,
+) -> tuple[Request, dict[str, Any]]:
+    """(what to record of a training step, what is said of each tensor of its state).
 
-    The step is captured, not executed. The optimiser must have its state already (run one step
-    first) and keep it in tensors; learning rates change from outside, not within the step.
+    The request's state is the model's and the optimiser's; recording changes neither.
     """
     names = {id(p): n for n, p in model.named_parameters()}
     state, entries = module_state(model), entries_of(model)
@@ -92,7 +90,6 @@ def export_step(
         name = f"optimizer.{names.get(id(param), 'unknown')}.{key}"
         state[name] = value
         entries[name] = {"role": "optimizer"}
-    arguments = argument_names(step, args, kwargs or {})
     roles = {n: e["role"] for n, e in entries.items()}
 
     def checked(*given: Any, **named: Any) -> Any:
@@ -107,8 +104,28 @@ def export_step(
             raise RuntimeError(changed)
         return result
 
+    arguments = argument_names(step, args, kwargs)
     rates = _rates(optimizer)
-    request = Request(checked, args, kwargs or {}, state, roles, arguments, numbers=rates)
+    request = Request(checked, args, kwargs, state, roles, arguments, numbers=rates, locate=locate)
+    return request, entries
+
+
+def export_step(
+    step: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any] | None = None,
+    *,
+    model: Module,
+    optimizer: Any,
+    dynamic_shapes: Any = None,
+) -> ExportedStep:
+    """The function `step(*args)`, which trains `model` with `optimizer`, as a program.
+
+    The step is captured, not executed. The optimiser must have its state already (run one step
+    first) and keep it in tensors; learning rates change from outside, not within the step.
+    """
+    request, entries = step_request(step, args, kwargs or {}, model, optimizer)
+    state = request.state
     built = build(request, axes_of(request, dynamic_shapes))
     own = {n: _owned(t) for n, t in state.items() if "alias_of" not in entries[n]}
     own.update({n: own[e["alias_of"]] for n, e in entries.items() if "alias_of" in e})

@@ -38,8 +38,10 @@ from funtorch.onnx.writing import (
     ONNXProgram,
     OperatorExportTypes,
     TrainingMode,
+    TrainingProgram,
     UnsupportedOps,
     export,
+    export_training_step,
 )
 
 __all__ = [
@@ -48,9 +50,11 @@ __all__ = [
     "OnnxModule",
     "OperatorExportTypes",
     "TrainingMode",
+    "TrainingProgram",
     "UnsupportedNodes",
     "UnsupportedOps",
     "export",
+    "export_training_step",
     "load",
 ]
 

@@ -127,7 +127,9 @@ def test_nodes_say_where_they_come_from():
     told = {p.key: p.value for p in conv.metadata_props}
     assert told["pkg.torch.onnx.name_scopes"] == "['', 'conv', 'conv2d']"
     assert "Conv2d" in told["pkg.torch.onnx.class_hierarchy"]
-    assert re.match(r'File "test_export.py", line \d+, in forward', told["pkg.torch.onnx.stack_trace"])
+    assert re.match(
+        r'File "test_export.py", line \d+, in forward', told["pkg.torch.onnx.stack_trace"]
+    )
 
 
 def test_all_missing_ops_are_named_at_once():

@@ -11,7 +11,7 @@ import numpy as np
 
 import funtorch
 from funtorch import lowering
-from funtorch.dispatch import to_host
+from funtorch.dispatch import read, to_host
 from funtorch.export.build import Recording
 from funtorch.lowering.program import Program, Step
 from funtorch.lowering.scope import ancestors
@@ -130,9 +130,16 @@ class Emitter:
 
 
 def weights_of(recording: Recording) -> list[tuple[str, Any]]:
-    """(name, array) for each tensor of the recording's state, in the order of its leaves."""
-    state = recording.request.state
-    return [(name, np.asarray(to_host(state[name].detach()))) for name in recording.pure.names]
+    """(name, array) for each tensor of the recording's state, in the order of its leaves.
+
+    Not copies: values do not change, and are kept from being donated to a later step.
+    """
+    found = []
+    for name in recording.pure.names:
+        value = read(recording.request.state[name])
+        found.append((name, np.asarray(value.concrete())))
+        value.pinned = True
+    return found
 
 
 def constants_of(recording: Recording) -> list[Any]:

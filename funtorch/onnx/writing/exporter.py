@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from funtorch.dispatch import to_host
+from funtorch.dispatch import read, to_host
 from funtorch.export.build import (
     Axes,
     Recording,
@@ -22,13 +22,14 @@ from funtorch.export.build import (
     axes_of,
     describe,
     guesses,
+    purified,
     recorded,
 )
 from funtorch.export.dims import Dim
 from funtorch.export.program import ExportedProgram
 from funtorch.export.runtime import entries_of
 from funtorch.func.pure import is_leaf, tree
-from funtorch.func.stateful import module_state, purify
+from funtorch.func.stateful import module_state
 from funtorch.grad_mode import no_grad
 from funtorch.lowering.symbolic import ShapeError
 from funtorch.lowering.x64 import x64
@@ -106,7 +107,7 @@ def export(
             raise NotImplementedError(f"torch.onnx.export({name}=True) is not there")
     args, kwargs = _arguments(args, kwargs, dynamo)
     request = _request(model, args, kwargs)
-    names = _input_names(request, input_names)
+    names = input_names_of(request, input_names)
     recording = _recording(model, request, names, dynamic_shapes, dynamic_axes)
     finished = _finished(
         recording, opset_version, names, output_names, custom_translation_table, model
@@ -117,7 +118,8 @@ def export(
     check.checked(program)
     if verify:
         inputs = [np.asarray(to_host(t.detach())) for t in describe(request)[1]]
-        check.compared(program, inputs, _expected(model, request, recording, inputs))
+        feeds = dict(zip(program.input_names, inputs, strict=True))
+        check.compared(program, feeds, _expected(model, request, recording, inputs))
         program.release()
     if verbose:
         print(program)
@@ -143,7 +145,7 @@ def _flat_arguments(request: Request, args: Any, kwargs: Any) -> list[Tensor]:
     return describe(request._replace(args=tuple(args), kwargs=dict(kwargs)))[1]
 
 
-def _caller() -> str:
+def caller() -> str:
     """The line of the user's code that is running: file without folders, line, function."""
     frame: Any = sys._getframe(2)
     own = library()
@@ -169,13 +171,13 @@ def _request(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Reque
         state = module_state(model)
         roles = {n: e["role"] for n, e in entries_of(model).items()}
         names = argument_names(model.forward, args, kwargs)
-        return Request(model, args, kwargs, state, roles, names, locate=_caller)
+        return Request(model, args, kwargs, state, roles, names, locate=caller)
     if not callable(model):
         raise TypeError(f"expected a Module, a function or an ExportedProgram, not {type(model)}")
-    return Request(model, args, kwargs, {}, {}, argument_names(model, args, kwargs), locate=_caller)
+    return Request(model, args, kwargs, {}, {}, argument_names(model, args, kwargs), locate=caller)
 
 
-def _input_names(request: Request, given: Sequence[str] | None) -> list[str]:
+def input_names_of(request: Request, given: Sequence[str] | None) -> list[str]:
     paths = [re.sub(r"\W+", "_", p).strip("_") for p in describe(request)[2]]
     if given is not None and len(given) > len(paths):
         raise ValueError(f"{len(given)} input names for {len(paths)} inputs: {paths}")
@@ -191,7 +193,7 @@ def _recording(
 ) -> Recording:
     if isinstance(model, ExportedProgram):
         return model._built.recording  # type: ignore[union-attr]
-    axes = axes_of(request, _with_dims(dynamic_shapes, {}))
+    axes = axes_of(request, with_dims(dynamic_shapes, {}))
     if dynamic_axes and dynamic_shapes is None:
         axes = _from_axes(dynamic_axes, names, request)
     with no_grad():
@@ -203,14 +205,14 @@ def _recording(
         return recorded(request, axes)
 
 
-def _with_dims(spec: Any, known: dict[str, Dim]) -> Any:
+def with_dims(spec: Any, known: dict[str, Dim]) -> Any:
     """dynamic_shapes with a Dim for each string."""
     if isinstance(spec, str):
         return known.setdefault(spec, Dim(_identifier(spec)))
     if isinstance(spec, dict):
-        return {k: _with_dims(v, known) for k, v in spec.items()}
+        return {k: with_dims(v, known) for k, v in spec.items()}
     if isinstance(spec, list | tuple):
-        return type(spec)(_with_dims(v, known) for v in spec)
+        return type(spec)(with_dims(v, known) for v in spec)
     return spec
 
 
@@ -238,7 +240,7 @@ def _from_axes(dynamic_axes: Mapping[str, Any], names: Sequence[str], request: R
     return found
 
 
-def _modules(model: Any) -> dict[int, tuple[str, str]]:
+def modules_of(model: Any) -> dict[int, tuple[str, str]]:
     """module id -> (its path, its class)"""
     if not isinstance(model, Module):
         return {}
@@ -256,9 +258,6 @@ def _finished(
     table: Mapping[Any, Callable[..., Any]] | None,
     model: Any,
 ) -> Finished:
-    opset = DEFAULT_OPSET if opset is None else opset
-    if opset not in OPSETS:
-        raise ValueError(f"opset_version is one of {OPSETS[0]} to {OPSETS[-1]}, not {opset}")
     pure = recording.pure
     if pure.changed:
         changed = ", ".join(pure.names[i] for i in pure.changed[:3])
@@ -270,24 +269,37 @@ def _finished(
         )
     program = recording.needed()
     program = program._replace(outputs=program.outputs[: pure.n_outputs])
-    g = Graph(opset)
+    g = Graph(checked_opset(opset))
     inputs = [
         g.value(name, aval.dtype, tuple(aval.shape))
         for name, aval in zip(names, recording.in_avals, strict=True)
     ]
-    wanted = [*(output_names or ())]
-    wanted += [f"output_{i}" for i in range(len(wanted), pure.n_outputs)]
-    if len(wanted) > pure.n_outputs:
-        raise ValueError(f"{len(wanted)} output names for {pure.n_outputs} outputs")
+    wanted = output_names_of(pure.n_outputs, output_names)
     for name in wanted:
         g.fresh(name)
     sources(g, inputs)
     leaves = [g.initializer(n, a) for n, a in weights_of(recording)]
     leaves += [g.value("rng_key", np.uint32, (2,)), *inputs]
     leaves += [g.const(a) for a in constants_of(recording)]
-    emitter = Emitter(g, recording, _modules(model), translations(table))
+    emitter = Emitter(g, recording, modules_of(model), translations(table))
     outs = emitter.run(program, leaves, recording.scalars)
     return Finished(g, inputs, outs, wanted)
+
+
+def checked_opset(opset: int | None) -> int:
+    """The opset to write. Raises ValueError for one that is not known."""
+    opset = DEFAULT_OPSET if opset is None else opset
+    if opset not in OPSETS:
+        raise ValueError(f"opset_version is one of {OPSETS[0]} to {OPSETS[-1]}, not {opset}")
+    return opset
+
+
+def output_names_of(count: int, given: Sequence[str] | None) -> list[str]:
+    """Those given, and output_1 and so on for the rest."""
+    names = list(given or ())
+    if len(names) > count:
+        raise ValueError(f"{len(names)} output names for {count} outputs")
+    return [*names, *(f"output_{i}" for i in range(len(names), count))]
 
 
 def sources(g: Graph, inputs: Sequence[Any]) -> None:
@@ -317,11 +329,24 @@ def _expected(
             result = request.function(*request.args, **request.kwargs)
         leaves = [x for x in tree.tree_flatten(result, is_leaf=is_leaf)[0] if isinstance(x, Tensor)]
         return [np.asarray(to_host(t.detach())) for t in leaves]
-    with no_grad():
-        again = purify(request.function, request.args, request.kwargs, request.state)
-    with x64():
-        state = [a for _, a in weights_of(recording)]
-        key = np.zeros(2, np.uint32)
-        consts = [v.concrete() for v in again.constants]
-        outs = jax.jit(again)(state, key, list(inputs), consts)
-    return [np.asarray(o) for o in outs[: pure.n_outputs]]
+    return pure_outputs(recording, pure.n_outputs)(weights_of(recording), inputs)
+
+
+def pure_outputs(recording: Recording, count: int) -> Callable[..., list[np.ndarray[Any, Any]]]:
+    """(state by name, inputs) -> the first outputs of what was recorded. Touches no state."""
+    request = recording.request
+    again, where = purified(request, [read(t).aval for t in describe(request)[1]])
+    scalars = list(again.captured.scalars)
+    for name, places in where.items():
+        for index in places:
+            scalars[index] = request.numbers[name][0]
+    again = again._replace(captured=again.captured._replace(scalars=tuple(scalars)))
+    consts = [v.concrete() for v in again.constants]
+    compiled = jax.jit(again.__call__)
+
+    def run(state: Sequence[tuple[str, Any]], inputs: Sequence[Any]) -> list[Any]:
+        with x64():
+            outs = compiled([a for _, a in state], np.zeros(2, np.uint32), list(inputs), consts)
+        return [np.asarray(o) for o in outs[:count]]
+
+    return run

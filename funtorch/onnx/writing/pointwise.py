@@ -309,6 +309,8 @@ def threshold(g: Any, self: Val, threshold: Any, value: Any) -> Any:
 
 @rule("prelu")
 def prelu(g: Any, self: Val, weight: Val) -> Any:
+    if not self.ndim:
+        return NotImplemented
     if weight.ndim and weight.shape != (1,) and self.ndim > 2:
         weight = g.reshape(weight, (*weight.shape, *([1] * (self.ndim - 2))))  # type: ignore[misc]
     return g.op("PRelu", g.full(self), weight)

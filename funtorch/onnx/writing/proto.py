@@ -70,6 +70,7 @@ class Finished:
         self.opset = g.opset
         self.domains = dict(g.domains)
         self.random = g.random
+        self.metadata: dict[str, str] = {}
         self.inputs = list(inputs)
         self.outputs = self._named(g, list(outputs), names)
         self.nodes = live([*g.first.nodes, *g.main.nodes], self.outputs)
@@ -101,7 +102,8 @@ class Finished:
     def model(self, weights: bool = True, inputs_too: bool = False) -> onnx.ModelProto:
         """The whole. weights: initialisers with their contents; inputs_too: inputs as well."""
         initializers = list(self.initializers.items())
-        extra = [_info(n, a.dtype, a.shape) for n, a in initializers] if inputs_too else []
+        own = {v.name for v in self.inputs}
+        extra = [_info(n, a.dtype, a.shape) for n, a in initializers if inputs_too and n not in own]
         graph = helper.make_graph(
             [message(n) for n in self.nodes],
             "main_graph",
@@ -115,13 +117,15 @@ class Finished:
     def _model(self, graph: onnx.GraphProto) -> onnx.ModelProto:
         opsets = [helper.make_opsetid("", self.opset)]
         opsets += [helper.make_opsetid(d, v) for d, v in sorted(self.domains.items())]
-        return helper.make_model(
+        made = helper.make_model(
             graph,
             opset_imports=opsets,
             ir_version=ir_version(self.opset),
             producer_name="funtorch",
             producer_version=__version__,
         )
+        helper.set_model_props(made, self.metadata)
+        return made
 
     def _value_infos(self) -> Iterator[onnx.ValueInfoProto]:
         outputs = {v.name for v in self.outputs}

@@ -93,3 +93,17 @@ def cumsum(g: Any, self: Val, dim: int, dtype: Any) -> Any:
     if not x.ndim or x.dtype.name not in ("float32", "float64", "int32", "int64"):
         return NotImplemented
     return g.op("CumSum", x, g.const(dim % x.ndim, np.int64), shape=x.shape)
+
+
+@rule("argmax", "argmin")
+def argmax(g: Any, self: Val, dim: int | None, keepdim: bool) -> Any:
+    if not self.ndim:
+        return NotImplemented
+    kind = "ArgMax" if g.inst.op.name == "argmax" else "ArgMin"
+    out = tuple(g.inst.out_avals[0].shape)
+    x = comparable(g, self)
+    if dim is None:
+        flat = g.reshape(x, (math.prod(self.shape),))  # type: ignore[arg-type]
+        made = g.op(kind, flat, axis=0, keepdims=0, dtype=np.int64, shape=())
+        return g.reshape(made, out)
+    return g.op(kind, x, axis=dim % self.ndim, keepdims=int(keepdim), dtype=np.int64, shape=out)

@@ -44,7 +44,8 @@ def _session(onnxruntime: Any, program: Any) -> Runner:
             session = onnxruntime.InferenceSession(str(path), options, providers=providers)
 
     def run(feeds: Mapping[str, Array]) -> list[Array]:
-        wanted = {i.name for i in session.get_inputs()}
+        inputs = (*session.get_inputs(), *session.get_overridable_initializers())
+        wanted = {i.name for i in inputs}
         given = {n: a for n, a in feeds.items() if n in wanted}
         if any(_foreign(a.dtype) for a in given.values()):
             return _with_values(onnxruntime, session, given)

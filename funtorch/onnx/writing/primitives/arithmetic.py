@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import jax
 import numpy as np
 
 from funtorch.onnx.writing.table import NoRule, primitive
@@ -51,8 +50,11 @@ for _name, _number, _boolean in (
     _by_type(_name, _number, _boolean)
 
 
-@primitive("stop_gradient", "copy", "copy_p", "reduce_precision", "pvary", "optimization_barrier",
-           "real")  # fmt: skip
+_IDENTITIES = ("stop_gradient", "copy", "copy_p", "reduce_precision", "pvary", "name", "device_put",
+               "optimization_barrier", "sharding_constraint", "tie", "pin", "unpin")  # fmt: skip
+
+
+@primitive(*_IDENTITIES)
 def unchanged(g: Any, eqn: Any, *xs: Val) -> Any:
     return list(xs)
 
@@ -285,8 +287,3 @@ def shift_right_arithmetic(g: Any, eqn: Any, x: Val, by: Val) -> Any:
     wide = g.cast(x, np.int64)
     rest = g.op("Mod", wide, factor)
     return g.cast(g.op("Div", g.op("Sub", wide, rest), factor), x.dtype)
-
-
-def is_key(aval: Any) -> bool:
-    """Is this one of JAX's random keys?"""
-    return jax.dtypes.issubdtype(aval.dtype, jax.dtypes.extended)

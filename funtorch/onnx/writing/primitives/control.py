@@ -32,8 +32,18 @@ def _avals(variables: Sequence[Any]) -> list[Any]:
     return [v.aval for v in variables]
 
 
+@primitive("platform_index")
+def platform_index(g: Any, eqn: Any) -> Any:
+    """Written as for a CPU."""
+    every = eqn.params["platforms"]
+    chosen = next((i for i, p in enumerate(every) if p is None or "cpu" in p), 0)
+    return g.const(chosen, eqn.outvars[0].aval.dtype)
+
+
 @primitive("cond")
 def cond(g: Any, eqn: Any, which: Val, *operands: Val) -> Any:
+    if which.array is not None:
+        return translate(g, eqn.params["branches"][int(which.array)], operands)
     return _chosen(g, which, list(eqn.params["branches"]), operands, _avals(eqn.outvars), 0)
 
 

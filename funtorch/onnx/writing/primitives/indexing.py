@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from funtorch.onnx.writing.primitives.reductions import comparable
 from funtorch.onnx.writing.primitives.structure import counted
 from funtorch.onnx.writing.table import primitive
 from funtorch.onnx.writing.values import Val, is_one
@@ -157,13 +158,15 @@ def _filling(g: Any, value: Any, dtype: Any) -> Val:
 _REDUCTIONS = {
     "scatter": "none", "scatter-add": "add", "scatter_add": "add", "scatter-mul": "mul",
     "scatter_mul": "mul", "scatter-min": "min", "scatter_min": "min", "scatter-max": "max",
-    "scatter_max": "max",
+    "scatter_max": "max", "scatter-sub": "add",
 }  # fmt: skip
 
 
 @primitive(*_REDUCTIONS)
 def scatter(g: Any, eqn: Any, x: Val, indices: Val, updates: Val) -> Any:
     numbers = eqn.params["dimension_numbers"]
+    if eqn.primitive.name == "scatter-sub":
+        updates = g.op("Neg", updates)
     shape: Any = x.shape
     inserted = {*numbers.inserted_window_dims, *numbers.operand_batching_dims}
     windows = [d for d in range(x.ndim) if d not in inserted]
@@ -181,7 +184,10 @@ def scatter(g: Any, eqn: Any, x: Val, indices: Val, updates: Val) -> Any:
     order = [*batch, *(at[d] for d in places.wide), *(at[d] for d in places.rest), *ones]
     moved = g.transpose(updates, order)
     moved = g.squeeze(moved, range(moved.ndim - len(ones), moved.ndim))
-    made = _scattered(g, places, x, moved, _REDUCTIONS[eqn.primitive.name])
+    how, kind = _REDUCTIONS[eqn.primitive.name], x.dtype
+    if how != "none":
+        x, moved = comparable(g, x), comparable(g, moved)
+    made = g.cast(_scattered(g, places, x, moved, how), kind)
     # Back from [P, rest...] to the order of the operand.
     side = [*places.indexed, *places.rest]
     apart = g.reshape(made, tuple(shape[d] for d in side))

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from funtorch.onnx.writing.shapes import reversed_along
-from funtorch.onnx.writing.table import primitive
-from funtorch.onnx.writing.values import Val, is_one, static
+from funtorch.onnx.writing.table import NoRule, primitive
+from funtorch.onnx.writing.values import Val, is_one
 
 
 @primitive("broadcast_in_dim")
@@ -49,6 +49,22 @@ def rev(g: Any, eqn: Any, x: Val) -> Any:
 @primitive("concatenate")
 def concatenate(g: Any, eqn: Any, *xs: Val) -> Any:
     return g.concat(xs, eqn.params["dimension"])
+
+
+@primitive("stack")
+def stack(g: Any, eqn: Any, *xs: Val) -> Any:
+    axis = eqn.params["axis"]
+    return g.concat([g.unsqueeze(x, [axis]) for x in xs], axis)
+
+
+@primitive("unstack")
+def unstack(g: Any, eqn: Any, x: Val) -> Any:
+    axis = eqn.params["axis"]
+    shape = (*x.shape[:axis], *x.shape[axis + 1 :])  # type: ignore[index]
+    return [
+        g.op("Gather", x, g.const(i, np.int64), axis=axis, shape=shape)
+        for i in range(len(eqn.outvars))
+    ]
 
 
 @primitive("iota")
@@ -249,12 +265,5 @@ def tile(g: Any, eqn: Any, x: Val) -> Any:
 @primitive("bitcast_convert_type")
 def bitcast_convert_type(g: Any, eqn: Any, x: Val) -> Any:
     if g.opset < 26 or x.dtype.itemsize != np.dtype(eqn.params["new_dtype"]).itemsize:
-        from funtorch.onnx.writing.table import NoRule
-
         raise NoRule("ONNX reads no bits as another type before opset 26")
     return g.op("BitCast", x, to=eqn.params["new_dtype"], dtype=eqn.params["new_dtype"])
-
-
-def all_static(*shapes: Any) -> bool:
-    """Are all of these shapes known?"""
-    return all(static(s) for s in shapes)
