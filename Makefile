@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test dev lint types bench onnx conformance clean
+.PHONY: demo test dev lint types bench bench-quick onnx conformance clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -38,6 +38,10 @@ types: dev
 
 bench: dev
 	$(BIN)/python -m benchmarks
+
+# The same ratios in under three minutes, beside those of the run in docs/performance.md.
+bench-quick: dev
+	$(BIN)/python -m benchmarks --rounds 3 --tables record,steps --compare benchmarks/reference.json
 
 # All of ONNX's own backend tests, with a table of passes per suite.
 onnx: dev

@@ -119,6 +119,20 @@ def memory(args: argparse.Namespace) -> dict[str, dict[str, float]]:
     return rows
 
 
+def compare(figures: dict[str, Any], reference: dict[str, Any]) -> None:
+    """Print each ratio beside that of an earlier run."""
+    print(f"\n{'ratios now and in the reference':46}")
+    for kind in ("steps", "forward"):
+        for name, row in figures.get(kind, {}).items():
+            before = reference.get(kind, {}).get(name, {})
+            shown = [
+                f"{peer} {row[peer] / row['funtorch']:.2f} ({before[peer] / before['funtorch']:.2f})"
+                for peer in row
+                if peer != "funtorch" and peer in before
+            ]
+            print(f"{kind:8}{name:38}{'  '.join(shown)}")
+
+
 def main() -> None:
     """Run what is asked for and print it."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
@@ -126,6 +140,7 @@ def main() -> None:
     parser.add_argument("--only", help="only models whose name contains this")
     parser.add_argument("--peers", default="torch,jax", help=f"some of {','.join(PEERS)}")
     parser.add_argument("--tables", default="record,steps,forward,memory")
+    parser.add_argument("--compare", type=Path, help="figures of an earlier run, from --json")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     args = parser.parse_args()
     torch = real_torch()
@@ -146,6 +161,8 @@ def main() -> None:
     }
     for name in args.tables.split(","):
         figures[name] = tables[name]()
+    if args.compare:
+        compare(figures, json.loads(args.compare.read_text()))
     if args.json:
         part = args.json.with_suffix(".part")
         part.write_text(json.dumps(figures, indent=1))

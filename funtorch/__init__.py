@@ -1,8 +1,13 @@
 """PyTorch's programming model on XLA. `import funtorch as torch`."""
 
+import gc as _gc
 import sys as _sys
 from importlib import import_module as _import_module
 from types import ModuleType as _ModuleType
+
+# Importing makes many objects and drops few: the collector would take a fifth of the time.
+_collecting = _gc.isenabled()
+_gc.disable()
 
 from funtorch import _C, autograd, dtypes, ops, overrides, random
 from funtorch import layouts as _layouts
@@ -145,6 +150,9 @@ Storage = _STORAGE_CLASSES["FloatStorage"]
 vmap = func.vmap
 
 __version__ = version.__version__
+
+if _collecting:
+    _gc.enable()
 
 _LAZY = (
     "_dynamo",
