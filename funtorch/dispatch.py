@@ -17,7 +17,7 @@ from funtorch.grad_mode import mode
 from funtorch.lowering import Instance, Op, Value, instance, record, residual_instance
 from funtorch.lowering.record import owner
 from funtorch.tape import OpNode, gradient_edge, node_class
-from funtorch.tensor import Storage, Tensor, wrap
+from funtorch.tensor import Tensor, wrap
 
 Saves = Callable[[Any], tuple[tuple[int, ...], bool]]
 
@@ -172,12 +172,10 @@ def attach(
     node.saved = saved
     node.values = [values[i] for i in saved]
     node.residuals = residuals
-    watched: list[tuple[Storage, int, int]] = []
     if result:
-        watched.extend((out._storage, out._storage.version, -1) for out in outs)
+        node.versions = [(out._storage, out._storage.version, -1) for out in outs]
     else:
-        watched.extend((tensors[i]._storage, tensors[i]._storage.version, i) for i in saved)
-    node.versions = tuple(watched)
+        node.versions = [(tensors[i]._storage, tensors[i]._storage.version, i) for i in saved]
     if anomaly.state.enabled:
         anomaly.remember(node)
     for index, out in enumerate(outs):

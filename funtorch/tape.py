@@ -104,7 +104,7 @@ class OpNode(Node):
     scalars: Sequence[Any]
     saved: tuple[int, ...]
     values: list[Value] | None
-    versions: tuple[tuple[Storage, int, int], ...]  # (storage, version, input or -1 for the result)
+    versions: Sequence[tuple[Storage, int, int]]  # (storage, version, input or -1 for the result)
     residuals: tuple[tuple[int, ...], list[Value]] | None
 
 

@@ -234,10 +234,12 @@ class Module(StateMixin):
     # Attributes -------------------------------------------------------------------------------
 
     def __getattr__(self, name: str) -> Any:
-        for table in ("_parameters", "_buffers", "_modules"):
-            known = self.__dict__.get(table)
-            if known is not None and name in known:
-                return known[name]
+        own = self.__dict__
+        if "_parameters" in own and name in own["_parameters"]:
+            return own["_parameters"][name]
+        for table in ("_modules", "_buffers"):
+            if table in own and name in own[table]:
+                return own[table][name]
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
     def __setattr__(self, name: str, value: Any) -> None:
