@@ -9,17 +9,27 @@ more, the storage becomes an ordinary one again.
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any
 
 import numpy as np
 
-from funtorch.lowering import Value, aligned_copy, constant
+from funtorch.lowering import Value, aligned_copy, constant, stats
+from funtorch.lowering.callers import user_line
 from funtorch.tensor import Storage
+
+_NOTICEABLE = 1e-4  # seconds: a value that was there is handed over in less
 
 
 def as_numpy(value: Value) -> np.ndarray[Any, Any]:
     """A read-only NumPy array with the elements of a value, which is waited for."""
-    return np.asarray(value.concrete())
+    pending = value.array is None
+    start = time.perf_counter()
+    array = np.asarray(value.concrete())
+    seconds = time.perf_counter() - start
+    if pending or seconds > _NOTICEABLE:
+        stats.waited(user_line(), seconds)
+    return array
 
 
 def root(array: np.ndarray[Any, Any]) -> Any:

@@ -6,6 +6,7 @@ import itertools
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING
 
+from funtorch.lowering.callers import user_line
 from funtorch.lowering.op import instance_by_uid
 
 if TYPE_CHECKING:
@@ -38,8 +39,14 @@ def why_missed(trace: Trace, fallback: str) -> str:
     while len(_known) > _KEEP:
         _known.popitem(last=False)
     reason = _sentence(trace, words, best, agree, fallback)
+    line = user_line()
+    reason = f"{reason} ({line})" if line else reason
     reasons.append(reason)
     return reason
+
+
+def _same_op(one: int, other: int) -> bool:
+    return instance_by_uid(one).op is instance_by_uid(other).op
 
 
 def _sentence(
@@ -49,7 +56,7 @@ def _sentence(
     agree: int,
     fallback: str,
 ) -> str:
-    if best is None or agree <= 0:
+    if best is None or (agree == 0 and not _same_op(words[0], best[0])):
         return fallback
     if agree < len(words):
         scope = trace.scopes[agree]

@@ -1,5 +1,6 @@
 """What is executed and compiled: counted, not timed."""
 
+import re
 import threading
 
 import numpy as np
@@ -178,6 +179,14 @@ def test_explain_tells_reasons():
     text = repr(torch.explain())
     assert "compilations" in text
     assert "ops recorded" in text
+
+
+def test_explain_names_the_lines_that_compile_and_wait():
+    for size in (31, 37):
+        (torch.ones(size).exp() + 1).sum().item()
+    text = repr(torch.explain(limit=1000))
+    assert re.search(r"nearest known trace has .*\(test_executor\.py:\d+\)", text)
+    assert re.search(r"waits for values.*\n.* s  test_executor\.py:\d+, \d+ times", text)
 
 
 def test_negative_zero_stays_negative():
