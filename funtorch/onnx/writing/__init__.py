@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from funtorch.onnx.writing import (
     convolutions,
+    indexing,
     nn,
     pointwise,
     primitives,
+    random,
     recurrent,
     reductions,
     shapes,
