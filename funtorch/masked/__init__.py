@@ -120,12 +120,12 @@ def prod(
 
 def cumsum(input: Tensor, dim: int, *, dtype: Any = None, mask: Tensor | None = None) -> Tensor:
     """Running sums of unmasked elements. [...] -> [...]"""
-    return _filled(input, mask, 0).cumsum(dim, dtype=dtype)
+    return _filled(input, mask, 0).cumsum(dim, dtype=dtype or input.dtype)
 
 
 def cumprod(input: Tensor, dim: int, *, dtype: Any = None, mask: Tensor | None = None) -> Tensor:
     """Running products of unmasked elements. [...] -> [...]"""
-    return _filled(input, mask, 1).cumprod(dim, dtype=dtype)
+    return _filled(input, mask, 1).cumprod(dim, dtype=dtype or input.dtype)
 
 
 def amax(
@@ -223,8 +223,9 @@ def logsumexp(
 ) -> Tensor:
     """log of the sum of exponentials of unmasked elements. [...] -> [...]"""
     x = _converted(input, dtype)
+    kind = x.dtype
     x = x if dtype_of(x).category > 1 else x.to(dtypes.get_default_dtype())
-    return _filled(x, mask, -math.inf).logsumexp(_dims(x, dim), bool(keepdim))
+    return _filled(x, mask, -math.inf).logsumexp(_dims(x, dim), bool(keepdim)).to(kind)
 
 
 def logaddexp(
@@ -277,10 +278,9 @@ def _spread(
     middle = sum(x, dims, keepdim=True, mask=mask) / count
     away = _filled(x - middle, mask, 0)
     squares = away * away.conj()
-    squares = squares.real if squares.dtype.is_complex else squares
     total = squares.sum(dims, keepdim=bool(keepdim)) if x.ndim else squares
     freedom = (count if keepdim or not x.ndim else count.reshape(total.shape)) - less
-    return total / freedom.to(total.dtype).clamp_min(0)
+    return total / freedom.clamp_min(0).to(total.dtype)
 
 
 def var(

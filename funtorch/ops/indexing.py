@@ -164,6 +164,11 @@ def _index(self: Array, indices: list[Array | None]) -> Array:
     return self[tuple(slice(None) if i is None else i for i in indices)]
 
 
+def _added(where: Any, values: Array) -> Array:
+    """Values added at places of an array; of bools, whether any is true."""
+    return where.max(values) if values.dtype == jnp.bool_ else where.add(values)
+
+
 @op(function=False, saves=("indices",), grad_name="IndexPutBackward0", layout="pointwise")
 def _index_put(
     self: Array, indices: list[Array | None], values: Array, accumulate: bool = False
@@ -171,7 +176,7 @@ def _index_put(
     """Scatter `values`, broadcast, into a copy of self."""
     where = self.at[tuple(slice(None) if i is None else i for i in indices)]
     values = values.astype(self.dtype)
-    return where.add(values) if accumulate else where.set(values)
+    return _added(where, values) if accumulate else where.set(values)
 
 
 def getitem(self: Tensor, key: Any) -> Tensor:
@@ -390,7 +395,7 @@ def index_add(self: Array, dim: int, index: Array, source: Array, *, alpha: Scal
     if not self.ndim:
         return self + (alpha * source).sum().astype(self.dtype)
     where = (slice(None),) * d + (index.reshape(-1),)
-    return self.at[where].add((source * alpha).astype(self.dtype))
+    return _added(self.at[where], (source * alpha).astype(self.dtype))
 
 
 @op(function=False, saves=("index",), grad_name="IndexCopyBackward0")
@@ -488,7 +493,7 @@ def put(self: Array, index: Array, source: Array, accumulate: bool = False) -> A
     """Write to flat positions, into a copy."""
     where = self.reshape(-1).at[index.reshape(-1)]
     source = source.reshape(-1)
-    return (where.add(source) if accumulate else where.set(source)).reshape(self.shape)
+    return (_added(where, source) if accumulate else where.set(source)).reshape(self.shape)
 
 
 @op("method", saves=("index",), out="exact apart")

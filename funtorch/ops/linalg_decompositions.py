@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ import scipy  # its parts load when they are first used
 from jax import lax
 
 from funtorch.ops._declare import Array, composite, op, return_type
+from funtorch.ops._host import host_call
 from funtorch.ops._linalg import check_info, columns_first, inexact, matrices, square
 from funtorch.tensor import Tensor
 
@@ -392,14 +394,12 @@ def _ldl(self: Array, hermitian: bool, name: str) -> tuple[Array, Array, Array]:
     if not self.size:
         zeros = (jnp.zeros(s, jnp.int32) for s in (self.shape[:-1], self.shape[:-2]))
         return self, *zeros
-    shapes = (
-        jax.ShapeDtypeStruct(self.shape, self.dtype),
-        jax.ShapeDtypeStruct(self.shape[:-1], jnp.int32),
-        jax.ShapeDtypeStruct(self.shape[:-2], jnp.int32),
-    )
+    shape, whole = self.shape, jnp.int32
     # XLA has no LDL; LAPACK's own runs on the host.
-    found = jax.pure_callback(
-        lambda a: _sytrf(np.asarray(a), hermitian), shapes, self, vmap_method="expand_dims"
+    found = host_call(
+        lambda a: _sytrf(a, hermitian),
+        [(shape, self.dtype), (shape[:-1], whole), (shape[:-2], whole)],
+        self,
     )
     ld = jnp.tril(found[0])
     return ld, found[1], found[2]
@@ -462,11 +462,5 @@ def ldl_solve(LD: Array, pivots: Array, B: Array, *, hermitian: bool = False) ->
     shape = (*jnp.broadcast_shapes(LD.shape[:-2], B.shape[:-2]), *B.shape[-2:])
     if 0 in shape:
         return jnp.zeros(shape, B.dtype)
-    return jax.pure_callback(
-        lambda a, p, b: _sytrs(np.asarray(a), np.asarray(p), np.asarray(b), hermitian),
-        jax.ShapeDtypeStruct(shape, B.dtype),
-        LD,
-        pivots,
-        B,
-        vmap_method="expand_dims",
-    )
+    solve = functools.partial(_sytrs, hermitian=hermitian)
+    return host_call(lambda *given: (solve(*given),), [(shape, B.dtype)], LD, pivots, B)[0]

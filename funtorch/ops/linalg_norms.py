@@ -36,6 +36,8 @@ def vector_norm_of(x: Array, p: float, axes: tuple[int, ...], keepdim: bool) -> 
         return extreme(_absolute(x), axes, keepdim, p > 0)
     if p == 1:
         return _absolute(x).sum(axes, keepdims=keepdim)
+    if x.dtype in (jnp.float16, jnp.bfloat16) and p != 2:
+        return vector_norm_of(x.astype(jnp.float32), p, axes, keepdim).astype(x.dtype)
     if p == 2:
         squares = jnp.real(x * jnp.conj(x)) if jnp.iscomplexobj(x) else size * size
         return safe_root(squares.sum(axes, keepdims=keepdim))
@@ -390,6 +392,8 @@ def matrix_power(self: Tensor, n: int) -> Tensor:
 @op("method", aliases=("linalg.matrix_exp",), grad_name="LinalgMatrixExpBackward0")
 def matrix_exp(self: Array) -> Array:
     """The exponential of square matrices. [..., n, n] -> [..., n, n]"""
+    if self.dtype in (jnp.float16, jnp.bfloat16):
+        return matrix_exp.lower(self.astype(jnp.float32)).astype(self.dtype)
     square("linalg.matrix_exp", self)
     if not self.size:
         return self

@@ -148,6 +148,8 @@ def inner(self: Array, other: Array) -> Array:
 
 
 def _scaled_sum(base: Array, product: Array, beta: Scalar, alpha: Scalar) -> Array:
+    if jnp.issubdtype(base.dtype, jnp.integer):
+        beta, alpha = (jnp.asarray(n).astype(base.dtype) for n in (beta, alpha))
     if not isinstance(alpha, int | float) or alpha != 1:
         product = product * alpha
     if isinstance(beta, int | float) and beta == 0:
@@ -266,7 +268,17 @@ def bilinear(input1: Array, input2: Array, weight: Array, bias: Array | None = N
 
 @op(function=False, grad_name="EinsumBackward0")
 def _einsum(equation: str, operands: list[Array]) -> Array:
-    return jnp.einsum(equation, *operands)
+    made = jnp.einsum(equation, *operands)
+    if len(operands) == 1 and jnp.issubdtype(made.dtype, jnp.integer) and _sums(equation):
+        return made.astype(jnp.int64)
+    return made
+
+
+def _sums(equation: str) -> bool:
+    """Does an equation of one operand sum over a label?"""
+    given, arrow, kept = equation.partition("->")
+    labels = set(given) - {"."}
+    return bool(labels - set(kept)) if arrow else any(given.count(x) > 1 for x in labels)
 
 
 @composite()
@@ -308,6 +320,8 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2, out: Any = None) -> Tensor:
 @op("method", promote="arith", out="cast")
 def kron(self: Array, other: Array) -> Array:
     """Kronecker product."""
+    if self.dtype == jnp.bool_:
+        return jnp.kron(self.astype(jnp.int8), other.astype(jnp.int8)).astype(jnp.bool_)
     return jnp.kron(self, other)
 
 

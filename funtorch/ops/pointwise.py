@@ -294,8 +294,9 @@ def clamp(
         raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
     if jnp.iscomplexobj(self):
         raise NotImplementedError("clamp is not supported for complex types")
-    if self.dtype == jnp.bool_:
-        raise RuntimeError("\"clamp_scalar_cpu\" not implemented for 'Bool'")
+    bounds = [b for b in (min, max) if b is not None]
+    if self.dtype == jnp.bool_ and not (len(bounds) == 1 and isinstance(bounds[0], jax.Array)):
+        raise NotImplementedError("\"clamp_scalar_cpu\" not implemented for 'Bool'")
     out = self
     if min is not None:
         out = _limited(out, min, jnp.maximum, lambda x, bound: x >= bound)

@@ -13,6 +13,7 @@ import scipy  # its parts load when they are first used
 from jax import lax
 
 from funtorch.ops._declare import Array, Scalar, composite, op
+from funtorch.ops._host import host_call
 from funtorch.ops._promote import refuse
 from funtorch.tensor import Tensor
 
@@ -158,6 +159,8 @@ def lgamma(self: Array) -> Array:
 def _polygamma(self: Array, n: int) -> Array:
     if n < 0:
         raise RuntimeError("polygamma(n, x) does not support negative n.")
+    if self.dtype in (jnp.float16, jnp.bfloat16):
+        return _polygamma.lower(self.astype(jnp.float32), n).astype(self.dtype)
     if n == 0:
         return _digamma(self)
     if n == 1:
@@ -293,11 +296,9 @@ def _from_scipy(name: str, theirs: str, meaning: str) -> None:
     def lower(x: Array) -> Array:
         def on_host(values: Any) -> Any:
             found = getattr(scipy.special, theirs)(np.asarray(values, np.float64))
-            first = found[0] if isinstance(found, tuple) else found
-            return np.asarray(first).astype(values.dtype)
+            return found[:1] if isinstance(found, tuple) else (found,)
 
-        shape = jax.ShapeDtypeStruct(x.shape, x.dtype)
-        return jax.pure_callback(on_host, shape, x, vmap_method="expand_dims")
+        return host_call(on_host, [(x.shape, x.dtype)], x)[0]
 
     _simple(name, lower, meaning, differentiable=False)
 
