@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from funtorch import dtypes
 from funtorch.dispatch import to_host
 from funtorch.ops import joining, view_ops
 from funtorch.ops._declare import TABLE, Array, composite, op
@@ -94,6 +95,38 @@ def _native_batch_norm_legit(
         how = {**dict(zip(names, rest, strict=False)), **how}
         return _native_batch_norm(self, weight, bias, None, None, **how)
     return _native_batch_norm(self, weight, bias, *rest, **how)
+
+
+@composite()
+def _batch_norm_with_update(
+    self: Tensor,
+    weight: Any,
+    bias: Any,
+    running_mean: Any,
+    running_var: Any,
+    momentum: float,
+    eps: float,
+) -> tuple[Tensor, ...]:
+    """`native_batch_norm` in training, which updates the running statistics; and an empty reserve."""
+    running = (running_mean, running_var, True)
+    made = _native_batch_norm(self, weight, bias, *running, momentum, eps)
+    return *made, empty(0, dtype=dtypes.uint8, device=self.device)
+
+
+@composite()
+def _batch_norm_no_update(
+    self: Tensor,
+    weight: Any,
+    bias: Any,
+    running_mean: Any,
+    running_var: Any,
+    momentum: float,
+    eps: float,
+) -> tuple[Tensor, ...]:
+    """`native_batch_norm` by the running statistics; and an empty reserve."""
+    running = (running_mean, running_var, False)
+    made = _native_batch_norm(self, weight, bias, *running, momentum, eps)
+    return *made, empty(0, dtype=dtypes.uint8, device=self.device)
 
 
 @composite(function=False)

@@ -213,6 +213,32 @@ for _n in (1, 2, 3):
     _declare_max_pool(_n)
 
 
+def _as_input(index: int, ndim: int, args: Any) -> tuple[int, ...] | None:
+    """Channels stay innermost in memory where they are so in the input."""
+    stride = args[1]._stride
+    return (0, 2, 3, 1) if ndim == 4 and stride is not None and stride[1] == 1 else None
+
+
+@op(function=False, saves=("indices",), order=_as_input)
+def max_pool2d_with_indices_backward(
+    grad_output: Array,
+    self: Array,
+    kernel_size: Ints,
+    stride: Ints,
+    padding: Ints,
+    dilation: Ints,
+    ceil_mode: bool,
+    indices: Array,
+) -> Array:
+    """Each window's gradient put where its largest value was. [..., p, q] -> [..., h, w]"""
+    lead, space = self.shape[:-2], self.shape[-2:]
+    flat = jnp.zeros((math.prod(lead), math.prod(space)), grad_output.dtype)
+    rows = jnp.arange(flat.shape[0])[:, None]
+    width = math.prod(indices.shape[-2:])
+    shares = grad_output.reshape(flat.shape[0], width)
+    return flat.at[rows, indices.reshape(-1, width)].add(shares).reshape(self.shape)
+
+
 def _avg_pool(n: int) -> Any:
     name = f"avg_pool{n}d"
 
