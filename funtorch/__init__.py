@@ -28,6 +28,7 @@ from funtorch.grad_mode import (
 )
 from funtorch.ops import creation as _creation
 from funtorch.ops import memory as _memory
+from funtorch.ops._linalg import LinAlgError as _LinAlgError
 from funtorch.printing import set_printoptions
 from funtorch.random import (
     Generator,
@@ -61,6 +62,7 @@ linalg = _ModuleType("funtorch.linalg")
 fft = _ModuleType("funtorch.fft")
 for _space in (special, linalg, fft):
     _sys.modules[_space.__name__] = _space
+linalg.LinAlgError = _LinAlgError
 
 from funtorch import nn, sparse
 
@@ -148,6 +150,8 @@ globals().update(_toplevel.tensor_types("cpu"))
 globals().update(_STORAGE_CLASSES)
 Storage = _STORAGE_CLASSES["FloatStorage"]
 vmap = func.vmap
+Event, Stream = cuda.Event, cuda.Stream
+legacy_contiguous_format = contiguous_format  # noqa: F821  (bound from FORMATS above)
 
 __version__ = version.__version__
 
@@ -163,6 +167,7 @@ _LAZY = (
     "flax",
     "hub",
     "jit",
+    "library",
     "masked",
     "mps",
     "multiprocessing",
@@ -171,6 +176,7 @@ _LAZY = (
     "signal",
     "tensorflow",
     "testing",
+    "types",
     "xpu",
 )
 _NAMESPACES = {

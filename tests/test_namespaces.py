@@ -40,6 +40,10 @@ def test_star_import(space: str) -> None:
 
 
 NAMES = """
+    Event Stream Tensor.storage backends.cudnn.flags library.custom_op library.register_fake
+    linalg.LinAlgError nn.modules.batchnorm._BatchNorm nn.modules.conv._ConvNd
+    nn.modules.container.ModuleList nn.modules.utils._pair nn.parameter.UninitializedParameter
+    types.Number utils.model_zoo.load_url
     accelerator.current_accelerator autograd.Variable autograd.profiler.record_function
     backends.cuda.sdp_kernel cuda.get_device_properties cuda.reset_peak_memory_stats
     distributed.ReduceOp.AVG distributed.group.WORLD get_device_module hub.download_url_to_file
@@ -58,3 +62,13 @@ def test_names_that_projects_use(name: str) -> None:
             if not hasattr(found, part):
                 importlib.import_module(f"{found.__name__}.{part}")
             found = getattr(found, part)
+
+
+def test_prefixes_of_state_dicts() -> None:
+    made = []
+    for t in (funtorch, torch):
+        state = t.nn.DataParallel(t.nn.Sequential(t.nn.Linear(1, 1))).state_dict()
+        utils = importlib.import_module(f"{t.__name__}.nn.modules.utils")
+        utils.consume_prefix_in_state_dict_if_present(state, "module.")
+        made.append((list(state), list(state._metadata), utils._pair(3), utils._triple([1, 2])))
+    assert made[0] == made[1]

@@ -1,5 +1,7 @@
 """torch.nn: modules. Layers hold state; the mathematics is in the ops."""
 
+from importlib import import_module as _import_module
+
 from funtorch.nn import attention, functional, init, parallel, utils
 from funtorch.nn.cells import (
     GRUCell,
@@ -201,6 +203,12 @@ from funtorch.nn.vision import (
 
 _NAMESPACES = ["attention", "functional", "init", "parallel", "utils"]
 __all__ = [*_NAMESPACES, *(name for name, held in globals().items() if isinstance(held, type))]
+
+
+def __getattr__(name: str) -> object:
+    if name == "modules":
+        return _import_module("funtorch.nn.modules")
+    raise AttributeError(f"module 'funtorch.nn' has no attribute {name!r}", name=name)
 
 
 def __dir__() -> list[str]:

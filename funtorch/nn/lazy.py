@@ -8,70 +8,13 @@ from funtorch import dtypes
 from funtorch.nn import conv, norm
 from funtorch.nn.layers import Linear
 from funtorch.nn.module import Module
-from funtorch.nn.parameter import Parameter
+from funtorch.nn.parameter import (
+    UninitializedBuffer,
+    UninitializedParameter,
+    is_lazy,
+)
 from funtorch.ops.creation import empty
-from funtorch.overrides import no_override
-from funtorch.tensor import Tensor, copy_window
-
-
-class _Uninitialized:
-    """A tensor without a shape yet. What would read it raises ValueError."""
-
-    __torch_function__ = staticmethod(no_override)
-
-    def materialize(self: Any, shape: Any, device: Any = None, dtype: Any = None) -> None:
-        """Give it memory and a shape; it is an ordinary parameter or buffer from here on."""
-        made = empty(shape, device=device or self.device, dtype=dtype or self.dtype)
-        copy_window(self, made)
-        self.__class__ = self.becomes
-
-    @property
-    def shape(self) -> Any:
-        """Not known yet."""
-        raise RuntimeError(
-            "Can't access the shape of an uninitialized parameter or buffer. This error usually "
-            "happens in `load_state_dict` when trying to load an uninitialized parameter into an "
-            "initialized one. Call `forward` to initialize the parameters before accessing their "
-            "attributes."
-        )
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__}>"
-
-    def __deepcopy__(self: Any, memo: dict[int, Any]) -> Any:
-        if id(self) not in memo:
-            made = type(self)(device=self.device, dtype=self.dtype)
-            made._requires = self._requires
-            memo[id(self)] = made
-        return memo[id(self)]
-
-    def __reduce_ex__(self: Any, protocol: Any) -> Any:
-        return type(self), (self.requires_grad, self.device, self.dtype)
-
-
-class UninitializedParameter(_Uninitialized, Parameter):
-    """A parameter whose shape is not known yet."""
-
-    becomes = Parameter
-
-    def __new__(cls, requires_grad: bool = True, device: Any = None, dtype: Any = None) -> Any:
-        return super().__new__(cls, empty(0, device=device, dtype=dtype), requires_grad)
-
-
-class UninitializedBuffer(_Uninitialized, Tensor):
-    """A buffer whose shape is not known yet."""
-
-    becomes = Tensor
-
-    def __new__(cls, requires_grad: bool = False, device: Any = None, dtype: Any = None) -> Any:
-        made = super().__new__(cls, empty(0, device=device, dtype=dtype))
-        made._requires = requires_grad
-        return made
-
-
-def is_lazy(tensor: Any) -> bool:
-    """Has this parameter or buffer no shape yet?"""
-    return isinstance(tensor, _Uninitialized)
+from funtorch.tensor import Tensor
 
 
 class LazyModuleMixin:
