@@ -17,6 +17,7 @@ from typing import Any
 import jax
 
 import funtorch
+from benchmarks import export
 from benchmarks.models import FORWARD, STEPS, Benchmark
 from benchmarks.recording import microseconds_per_op
 from benchmarks.timing import medians
@@ -139,7 +140,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--only", help="only models whose name contains this")
     parser.add_argument("--peers", default="torch,jax", help=f"some of {','.join(PEERS)}")
-    parser.add_argument("--tables", default="record,steps,forward,memory")
+    parser.add_argument("--tables", default="record,steps,forward,memory", help="and export")
     parser.add_argument("--compare", type=Path, help="figures of an earlier run, from --json")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     args = parser.parse_args()
@@ -158,6 +159,7 @@ def main() -> None:
         "steps": lambda: table("training step", STEPS, args),
         "forward": lambda: table("inference", FORWARD, args),
         "memory": lambda: memory(args),
+        "export": lambda: export.report(args.rounds),
     }
     for name in args.tables.split(","):
         figures[name] = tables[name]()
