@@ -301,12 +301,24 @@ def _generalised(
                 f"the function returns Python values that depend on {', '.join(named)}: at "
                 f"{dict(point)} {other.out_spec}, at {dict(points[0])} {pures[0].out_spec}"
             )
-    if any(p.constants != pures[0].constants for p in pures):
+    if not all(_equal(p.constants, pures[0].constants) for p in pures):
         raise ShapeError(
             f"the function makes tensors from data whose contents depend on {', '.join(named)}: "
             "make them with factory functions (arange, zeros, full) instead"
         )
     return pures[0], where, program, scalars, symbols
+
+
+def _equal(ours: Sequence[Value], theirs: Sequence[Value]) -> bool:
+    """Are these constants the same, or of the same contents?"""
+    return len(ours) == len(theirs) and all(
+        a is b
+        or (
+            a.aval == b.aval
+            and np.asarray(a.concrete()).tobytes() == np.asarray(b.concrete()).tobytes()
+        )
+        for a, b in zip(ours, theirs, strict=True)
+    )
 
 
 def _exported(recording: Recording) -> Built:
