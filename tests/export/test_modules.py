@@ -272,9 +272,8 @@ def runner(tmp_path_factory):
 def test_run_from_cpp(files, runner, group):
     data = np.load(files / f"{group}.{BATCH}.npz")
     given = b"".join(data[n].tobytes() for n in sorted(k for k in data if k.startswith("in")))
-    found = subprocess.run(
-        [runner, files / f"{group}.{BATCH}.ftpkg", PLUGIN], input=given, capture_output=True
-    )
+    command = [runner, files / f"{group}.{BATCH}.ftpkg", PLUGIN, "forward", "1"]
+    found = subprocess.run(command, input=given, capture_output=True)
     assert found.returncode == 0, found.stderr.decode()
     signature = torch.export.load(files / f"{group}.{BATCH}.ftpkg").program.signature
     # The program's outputs are in the order in which the module made them.

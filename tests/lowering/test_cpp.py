@@ -1,8 +1,10 @@
 """The C++ loader: an exported training step and forward pass run as in Python."""
 
+import subprocess
 import zipfile
 
 import numpy as np
+import pytest
 
 import funtorch as torch
 from funtorch.export import add_executables, export_step, load_step
@@ -125,3 +127,46 @@ def test_state_and_executables_are_saved(tmp_path):
     np.testing.assert_allclose([again(*batch).item() for _ in range(10)], want[10:], rtol=1e-4)
     with zipfile.ZipFile(path) as made:
         assert sum(n.startswith("exec/train.") for n in made.namelist()) == 2
+
+
+def digits_example():
+    """The classes of examples/digits_cnn.py, with funtorch for torch."""
+    names = {"__name__": "digits"}
+    source = (ROOT / "examples" / "digits_cnn.py").read_text()
+    exec(source.replace("torch", "funtorch"), names)
+    return names
+
+
+def test_the_example_trains_from_cpp(tmp_path):
+    pytest.importorskip("sklearn")
+    found = digits_example()
+    torch.manual_seed(1)
+    model = found["Net"]()
+    model.dropout.p = 0.0  # C++ draws other numbers
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+
+    def step(x, t):
+        optimizer.zero_grad()
+        loss = torch.nn.functional.nll_loss(model(x), t)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    digits = found["load_digits"]()
+    x = torch.from_numpy((digits.images[:16] / 16).astype("float32")).unsqueeze(1)
+    t = torch.from_numpy(digits.target[:16])
+    step(x, t)
+    path = tmp_path / "digits.ftpkg"
+    made = export_step(step, (x, t), model=model, optimizer=optimizer)
+    made.save(path)
+    held = sum(tensor.numpy().nbytes for tensor in made.state.values())
+    assert path.stat().st_size <= held + 100_000
+    program = built(ROOT / "tests" / "lowering" / "run.cpp", tmp_path / "run")
+    data = x.numpy().tobytes() + t.numpy().tobytes()
+    done = subprocess.run([program, path, PLUGIN, "train", "100"], input=data, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    want = [step(x, t).item() for _ in range(100)]
+    np.testing.assert_allclose(np.frombuffer(done.stdout, "float32"), want, atol=1e-4, rtol=1e-4)
+    again = load_step(path)
+    got = [again(x, t).item() for _ in range(100)]
+    np.testing.assert_allclose(got, want, atol=1e-4, rtol=1e-4)
