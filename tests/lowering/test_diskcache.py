@@ -5,6 +5,8 @@ import subprocess
 import sys
 import tempfile
 
+from funtorch.lowering import diskcache
+
 PROGRAM = """
 import funtorch as torch
 torch.manual_seed(0)
@@ -36,6 +38,15 @@ def test_entries_are_written_read_and_dropped_when_damaged(tmp_path):
     for entry in entries:
         entry.write_bytes(entry.read_bytes()[:100])
     assert run(folder) == first
+
+
+def test_the_oldest_entries_go_first(tmp_path):
+    for age in range(5):
+        entry = tmp_path / f"{age}-cache"
+        entry.write_bytes(bytes(100))
+        os.utime(entry, (1e9 - age, 1e9 - age))
+    diskcache.trim(tmp_path, 250)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["0-cache", "1-cache"]
 
 
 def test_it_can_be_switched_off(tmp_path, monkeypatch):
