@@ -63,7 +63,8 @@ def settle(out: Val, aval: Any, name: str) -> None:
 
 def _equation(g: Any, eqn: Any, values: list[Val]) -> Sequence[Val]:
     name = eqn.primitive.name
-    found = PRIMITIVES.get(name)
+    # A function of JAX's own that is compiled by itself may have a rule under its name.
+    found = PRIMITIVES.get(f"{name}:{eqn.params.get('name')}") or PRIMITIVES.get(name)
     if found is not None:
         if any(_complex(v.aval) for v in (*eqn.invars, *eqn.outvars)):
             raise NoRule("ONNX has no arithmetic on complex numbers")

@@ -172,6 +172,36 @@ def select_n(g: Any, eqn: Any, which: Val, *cases: Val) -> Any:
     return made
 
 
+@primitive("jit:signbit")
+def signbit(g: Any, eqn: Any, x: Val) -> Any:
+    """Below zero, or minus zero, whose inverse is."""
+    zero = g.const(0, x.dtype)
+    negative = g.op("Less", x, zero)
+    if x.dtype.kind not in "fV":
+        return negative
+    inverse = g.op("Less", g.op("Reciprocal", x), zero)
+    return g.op("Or", negative, g.op("And", g.op("Equal", x, zero), inverse))
+
+
+def _ordered(name: str, kind: str) -> None:
+    """Comparisons in which NaN is the largest number there is."""
+
+    @primitive(name)
+    def write(g: Any, eqn: Any, x: Val, y: Val) -> Any:
+        plain = g.op(kind, x, y)
+        if x.dtype.kind not in "fV":
+            return plain
+        last, first = g.op("IsNaN", y), g.op("IsNaN", x)
+        if kind == "Equal":
+            return g.op("Or", plain, g.op("And", first, last))
+        return g.op("Or", plain, last if kind != "Less" else g.op("And", last, g.op("Not", first)))
+
+
+_ordered("le_to", "LessOrEqual")
+_ordered("lt_to", "Less")
+_ordered("eq_to", "Equal")
+
+
 @primitive("nextafter")
 def nextafter(g: Any, eqn: Any, x: Val, y: Val) -> Any:
     raise NoRule("ONNX cannot step from one number to the next")
