@@ -200,10 +200,9 @@ def keep_strides(outs: Sequence[Tensor], tensors: Sequence[Tensor]) -> None:
             stride = tensor._stride
             if tensor._value.aval.shape != shape:
                 continue
-            if stride is None:
-                return
-            out._stride = out._storage.layout = dense_like(shape, stride)
-            return
+            if stride is not None:
+                out._stride = out._storage.layout = dense_like(shape, stride)
+            break
 
 
 def dense_like(shape: tuple[int, ...], stride: tuple[int, ...]) -> tuple[int, ...] | None:

@@ -54,7 +54,7 @@ def _filled(input: Tensor, mask: Tensor | None, value: Any) -> Tensor:
         raise ValueError(f"expected mask to be boolean but got {mask.dtype}")
     if mask.ndim > input.ndim:
         raise IndexError("_input_mask expected broadcastable mask (got mask dimensionality higher)")
-    return input.masked_fill(~mask, value)
+    return _op("where")(mask, input, input.new_full((), value))
 
 
 def _lowest(input: Tensor) -> Any:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from funtorch.ops._declare import Array, Scalar, composite, op
+from funtorch.ops._orders import like_input
 from funtorch.ops.creation import empty_like, zeros_like
 from funtorch.views import adopt, check_writable
 
@@ -224,7 +225,7 @@ def prelu(self: Array, weight: Array) -> Array:
     return jnp.where(self > 0, self, weight.reshape(shape if weight.ndim else ()) * self)
 
 
-@op("functional", function=False)
+@op("functional", function=False, order=like_input)
 def glu(self: Array, dim: int = -1) -> Array:
     """The first half times the sigmoid of the second, along a dimension."""
     if not self.ndim:

@@ -19,7 +19,7 @@ from funtorch.tensor import Tensor, dtype_of, size_of, strides_of
 from funtorch.views import adopt, check_writable
 
 
-@op(function=False, saves=("mask",), grad_name="MulBackward0")
+@op(function=False, saves=("mask",), grad_name="MulBackward0", layout="pointwise")
 def _dropped(self: Array, mask: Array, keep: Scalar) -> Array:
     """Elements times mask / keep. self: [...], mask: bool, broadcastable -> [...]"""
     keep = jnp.asarray(keep).astype(self.dtype)
@@ -37,7 +37,7 @@ def _alpha_dropped(self: Array, mask: Array, p: Scalar) -> Array:
     return self * (noise * scale.astype(self.dtype)) + shift
 
 
-@op(function=False, saves=(), grad_name="MulBackward0")
+@op(function=False, saves=(), grad_name="MulBackward0", layout="pointwise")
 def _dropped_all(self: Array) -> Array:
     """Zero where finite, NaN elsewhere, as a product with zero. [...] -> [...]"""
     return self * jnp.zeros((), self.dtype)

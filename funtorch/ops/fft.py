@@ -11,7 +11,7 @@ import numpy as np
 from funtorch.ops._declare import Array, composite, op
 from funtorch.ops.creation import as_dtype, finish
 from funtorch.ops.view_ops import wrap_dim
-from funtorch.tensor import Tensor, from_host, strides_of
+from funtorch.tensor import Tensor, contiguous_strides, from_host, size_of, strides_of
 
 Ints = Any
 
@@ -135,7 +135,15 @@ def _order(kind: str) -> Any:
         if dim is None:
             dim = range(ndim) if s is None else range(-1 if isinstance(s, int) else -len(s), 0)
         dims = [d % ndim for d in ([dim] if isinstance(dim, int) else dim)]
-        return _memory_order(kind, dims, strides_of(self)) if dims else None
+        if not dims:
+            return None
+        sizes = [] if s is None else [s] if isinstance(s, int) else list(s)
+        if sizes and kind == C2R:
+            sizes[-1] = sizes[-1] // 2 + 1
+        shape = size_of(self)
+        padded = any(n > shape[d] for n, d in zip(sizes, dims, strict=False))
+        strides = contiguous_strides(shape) if padded else strides_of(self)
+        return _memory_order(kind, dims, strides)
 
     return order
 

@@ -14,9 +14,10 @@ import numpy as np
 
 from funtorch import dtypes
 from funtorch.device import device_of
-from funtorch.dispatch import read, to_host
+from funtorch.dispatch import lay_out, read, to_host
 from funtorch.ops import view_rules as rules
 from funtorch.ops._declare import Array, Scalar, composite, op
+from funtorch.ops._orders import gathered
 from funtorch.ops._promote import result_dtype
 from funtorch.ops.creation import infer_array
 from funtorch.ops.memory import _copied, convert, move
@@ -40,7 +41,13 @@ def as_key(key: Any) -> tuple[Any, ...]:
     """The index as a tuple of single indices."""
     if isinstance(key, tuple):
         return key
+    if isinstance(key, list) and len(key) < 32 and any(_is_nested(k) for k in key):
+        return tuple(key)  # as PyTorch still does: x[[[0, 1]]] is x[[0, 1]]
     return (key,)
+
+
+def _is_nested(item: Any) -> bool:
+    return item is None or item is Ellipsis or isinstance(item, Tensor | slice | list | tuple)
 
 
 def _consumes(key: Any) -> int:
@@ -158,7 +165,7 @@ def _index_tensors(self: Tensor, gathers: list[Any]) -> list[Tensor | None]:
     return [from_host(g, device=where) if isinstance(g, np.ndarray) else g for g in gathers]
 
 
-@op(function=False, saves=("indices",), grad_name="IndexBackward0")
+@op(function=False, saves=("indices",), grad_name="IndexBackward0", order=gathered)
 def _index(self: Array, indices: list[Array | None]) -> Array:
     """Gather. self: [...], indices: per dimension an integer array or None"""
     return self[tuple(slice(None) if i is None else i for i in indices)]
@@ -541,7 +548,9 @@ def nonzero(self: Tensor, *, as_tuple: bool = False) -> Any:
         return tuple(from_host(f, device=where) for f in found)
     if not size_of(self):
         return from_host(np.zeros((len(found[0]), 0), np.int64), device=where)
-    return from_host(np.stack(found, -1).astype(np.int64), device=where)
+    made = from_host(np.stack(found, -1).astype(np.int64), device=where)
+    lay_out(made, (1, 0))
+    return made
 
 
 @composite("method")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -10,6 +11,8 @@ import numpy as np
 from funtorch.device import device_of
 from funtorch.dispatch import to_host
 from funtorch.ops._declare import Array, composite, op
+from funtorch.ops._orders import by_channels
+from funtorch.ops.memory import FORMATS
 from funtorch.ops.view_ops import ints, wrap_dim
 from funtorch.size import Size as Shape
 from funtorch.tensor import Tensor, from_host, size_of
@@ -28,12 +31,22 @@ def _something_to_stack(tensors: list[Array], dim: int) -> None:
         raise RuntimeError("stack expects a non-empty TensorList")
 
 
+_channels_kept = by_channels(4, 5)
+
+
+def _shared_order(index: int, ndim: int, args: Sequence[Any]) -> Sequence[int] | None:
+    """Channels innermost if all tensors have them so."""
+    orders = [_channels_kept(index, ndim, (tensor,)) for tensor in args[0]]
+    return None if None in orders else orders[0]
+
+
 @op(
     promote="arith",
     saves=(),
     aliases=("concat", "concatenate"),
     out="cast apart",
     check=_something_to_cat,
+    order=_shared_order,
 )
 def cat(tensors: list[Array], dim: int = 0) -> Array:
     """Tensors joined along a dimension. [..., n_i, ...] -> [..., sum n_i, ...]"""
@@ -225,7 +238,7 @@ def rot90(self: Tensor, k: int = 1, dims: Any = (0, 1)) -> Tensor:
         )
     first, second = dims
     return (
-        lambda: self.clone(),
+        lambda: self.clone(memory_format=FORMATS["contiguous_format"]),
         lambda: flip(self, (second,)).transpose(first, second),
         lambda: flip(self, (first, second)),
         lambda: flip(self, (first,)).transpose(first, second),

@@ -258,7 +258,7 @@ def _check_ormqr(a: Array, tau: Array, other: Array, left: bool) -> None:
 # Singular values --------------------------------------------------------------------------------
 
 
-@op(function=False, saves=("result",), grad_name="LinalgSvdBackward0", order=columns_first(0))
+@op(function=False, saves=("result",), grad_name="LinalgSvdBackward0", order=columns_first(0, 2))
 def _svd(self: Array, full_matrices: bool, name: str) -> tuple[Array, Array, Array]:
     matrices(name, self)
     u, s, vh = jnp.linalg.svd(self, full_matrices=False)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
 
-from funtorch.ops._declare import Array, Scalar, composite, op
+from funtorch.ops._declare import Array, Order, Scalar, composite, op
+from funtorch.ops._orders import like_input
 from funtorch.tensor import Tensor
 
 BOTH = ("self", "mat2")
@@ -136,10 +138,15 @@ def outer(self: Array, vec2: Array) -> Array:
     return self[:, None] * vec2[None, :]
 
 
-@op("method", promote="arith", saves=("self", "other"))
-def inner(self: Array, other: Array) -> Array:
+@composite("method")
+def inner(self: Tensor, other: Tensor) -> Tensor:
     """Products over the last dimensions. [..., k], [..., k] -> [..., ...]"""
-    if self.ndim and other.ndim and self.shape[-1] != other.shape[-1]:
+    return _inner(self, other) if self.ndim and other.ndim else self * other
+
+
+@op(function=False, promote="arith", saves=("self", "other"), grad_name="InnerBackward0")
+def _inner(self: Array, other: Array) -> Array:
+    if self.shape[-1] != other.shape[-1]:
         raise RuntimeError(
             "inner() the last dimension must match on both input tensors but got shapes "
             f"{list(self.shape)} and {list(other.shape)}"
@@ -164,7 +171,12 @@ def _scaled_sum(base: Array, product: Array, beta: Scalar, alpha: Scalar) -> Arr
 
 
 def _fused(
-    name: str, multiply: Any, names: tuple[str, str], meaning: str, out: str = "exact"
+    name: str,
+    multiply: Any,
+    names: tuple[str, str],
+    meaning: str,
+    out: str = "exact",
+    order: Order | None = None,
 ) -> Any:
     first, second = names
 
@@ -177,7 +189,7 @@ def _fused(
     body.__name__ = name
     body.__doc__ = f"beta * self + alpha * {meaning}"
     body.__signature__ = _signature(first, second)  # type: ignore[attr-defined]
-    return op("method", "inplace", saves=names, out=out)(body)
+    return op("method", "inplace", saves=names, out=out, order=order)(body)
 
 
 def _signature(first: str, second: str) -> Any:
@@ -231,6 +243,7 @@ addr = _fused(
     ("vec1", "vec2"),
     "vec1 outer vec2. [n], [m] -> [n, m]",
     out="cast",
+    order=like_input,
 )
 
 
@@ -317,7 +330,12 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2, out: Any = None) -> Tensor:
     return made if out is None else out.copy_(made)
 
 
-@op("method", promote="arith", out="cast")
+def _like_both(index: int, ndim: int, args: Sequence[Any]) -> Sequence[int] | None:
+    """The order of the first operand, if the second is not contiguous either."""
+    return like_input(index, ndim, args) if args[1]._stride is not None else None
+
+
+@op("method", promote="arith", out="cast", order=_like_both)
 def kron(self: Array, other: Array) -> Array:
     """Kronecker product."""
     if self.dtype == jnp.bool_:

@@ -141,7 +141,7 @@ def _softmax_backward_data(
 ) -> Tensor:
     """The gradient of softmax from its output. [...], [...] -> [...]"""
     inner = (grad_output * output).sum(dim, keepdim=True)
-    return (output * (grad_output - inner)).to(input_dtype)
+    return (output * (grad_output - inner)).to(input_dtype).contiguous()
 
 
 @composite()
@@ -239,11 +239,12 @@ def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
         raise ValueError(
             f"torch.unravel_index(): 'shape' cannot have negative values, but got {extents}"
         )
-    found, step = [], 1
+    found: list[Tensor] = []
+    step = 1
     for n in reversed(extents):
-        found.append(indices.div(step, rounding_mode="floor") % max(n, 1))
+        found.insert(0, indices.div(step, rounding_mode="floor") % max(n, 1))
         step *= n
-    return tuple(reversed(found))
+    return joining.stack(found, -1).unbind(-1) if found else ()
 
 
 @composite()

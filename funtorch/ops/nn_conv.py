@@ -10,6 +10,7 @@ from jax import lax
 
 from funtorch.lowering import platform
 from funtorch.ops._declare import Array, op
+from funtorch.ops._orders import by_channels
 
 Ints = Any
 
@@ -160,7 +161,12 @@ def _conv(n: int) -> Any:
     body.__doc__ = (
         f"Convolution over {n} dimensions. [N, C, ...], [O, C/groups, ...] -> [N, O, ...]"
     )
-    return op("functional", saves=("self", "weight"), grad_name="ConvolutionBackward0")(body)
+    return op(
+        "functional",
+        saves=("self", "weight"),
+        grad_name="ConvolutionBackward0",
+        order=by_channels(4, 5, inputs=2),
+    )(body)
 
 
 conv1d, conv2d, conv3d = (_conv(n) for n in (1, 2, 3))
@@ -228,7 +234,12 @@ def _conv_transpose(n: int) -> Any:
 
     body.__name__ = f"conv_transpose{n}d"
     body.__doc__ = f"Transposed convolution over {n} dimensions. [N, C, ...], [C, O/groups, ...] -> [N, O, ...]"
-    return op("functional", saves=("self", "weight"), grad_name="ConvolutionBackward0")(body)
+    return op(
+        "functional",
+        saves=("self", "weight"),
+        grad_name="ConvolutionBackward0",
+        order=by_channels(4, 5, inputs=2),
+    )(body)
 
 
 conv_transpose1d, conv_transpose2d, conv_transpose3d = (_conv_transpose(n) for n in (1, 2, 3))

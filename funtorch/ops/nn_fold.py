@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from funtorch.ops._declare import Array, composite, op
+from funtorch.ops._orders import by_channels
 from funtorch.tensor import Tensor, size_of
 
 Ints = Any
@@ -131,7 +132,7 @@ def col2im(
 # Unpooling ------------------------------------------------------------------------------------------
 
 
-@op(function=False, saves=("indices",), grad_name="MaxUnpoolBackward0")
+@op(function=False, saves=("indices",), grad_name="MaxUnpoolBackward0", order=by_channels(4))
 def _unpooled(self: Array, indices: Array, size: Any) -> Array:
     """Values put back where `indices` say, zeros elsewhere. [n, c, ...] -> [n, c, *size]"""
     lead, space = self.shape[: self.ndim - len(size)], self.shape[self.ndim - len(size) :]

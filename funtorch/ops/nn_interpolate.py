@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from funtorch.ops._declare import TABLE, Array, composite, op
+from funtorch.ops._orders import by_channels
 from funtorch.tensor import Tensor, size_of
 
 Taps = tuple[np.ndarray, np.ndarray]  # (indices [out, k], weights [out, k])
@@ -117,7 +118,7 @@ def _check_sizes(name: str, x: Array, size: tuple[int, ...]) -> None:
         )
 
 
-@op(function=False, saves=(), grad_name="UpsampleBackward0")
+@op(function=False, saves=(), grad_name="UpsampleBackward0", order=by_channels(4, 5))
 def _interpolated(self: Array, size: Any, scales: Any, align: bool, kind: str) -> Array:
     """[N, C, ...] -> [N, C, *size]"""
     _check_sizes(kind, self, size)
@@ -134,7 +135,7 @@ def _interpolated(self: Array, size: Any, scales: Any, align: bool, kind: str) -
     return x.astype(self.dtype)
 
 
-@op(function=False, saves=(), grad_name="UpsampleNearestBackward0")
+@op(function=False, saves=(), grad_name="UpsampleNearestBackward0", order=by_channels(4, 5))
 def _nearest(self: Array, size: Any, scales: Any, exact: bool) -> Array:
     _check_sizes("nearest", self, size)
     x = self

@@ -52,7 +52,7 @@ def _warn_shapes(name: str, input: Tensor, target: Tensor) -> None:
 def _elementwise(name: str, body: Any, meaning: str, grad_name: str | None = None) -> Any:
     """A loss per element of input and target, with every form of reduction."""
     body.__name__ = f"_{name}"
-    inner = op(function=False, promote="arith", grad_name=grad_name)(body)
+    inner = op(function=False, promote="arith", grad_name=grad_name, layout="pointwise")(body)
 
     def loss(
         input: Tensor,
@@ -60,12 +60,23 @@ def _elementwise(name: str, body: Any, meaning: str, grad_name: str | None = Non
         size_average: bool | None = None,
         reduce: bool | None = None,
         reduction: str = "mean",
+        weight: Tensor | None = None,
     ) -> Tensor:
         _warn_shapes(name, input, target)
-        return inner(input, target, legacy_reduction(size_average, reduce, reduction))
+        how = legacy_reduction(size_average, reduce, reduction)
+        if weight is None:
+            return inner(input, target, how)
+        loss = _weighted(inner(input, target, "none"), weight, input)
+        return loss.sum() / weight.sum() if how == "mean" else _tensor_reduced(loss, how)
 
-    loss.__doc__ = f"{meaning} [...], [...] -> [] or [...]"
+    loss.__doc__ = f"{meaning} A mean is divided by the sum of weights. [...] -> [] or [...]"
     return composite("functional", name=name, function=False)(loss)
+
+
+def _weighted(loss: Tensor, weight: Tensor, input: Tensor) -> Tensor:
+    if size_of(weight) != size_of(input):
+        raise ValueError("Weights and input must have the same size.")
+    return loss * weight
 
 
 def _mse(self: Array, target: Array, reduction: str) -> Array:
@@ -90,7 +101,7 @@ mse_loss = _elementwise("mse_loss", _mse, "The squared difference.")
 l1_loss = _elementwise("l1_loss", _l1, "The absolute difference.", "MeanBackward0")
 
 
-@op(function=False, promote="arith")
+@op(function=False, promote="arith", layout="pointwise")
 def _smooth_l1(self: Array, target: Array, reduction: str, beta: float) -> Array:
     away = jnp.abs(self - target)
     if beta == 0:
@@ -116,7 +127,7 @@ def smooth_l1_loss(
     return _smooth_l1(input, target, legacy_reduction(size_average, reduce, reduction), float(beta))
 
 
-@op(function=False, promote="arith")
+@op(function=False, promote="arith", layout="pointwise")
 def _huber(self: Array, target: Array, reduction: str, delta: float) -> Array:
     difference = self - target
     away = _absolute(difference)
@@ -136,7 +147,11 @@ def huber_loss(
     _warn_shapes("huber_loss", input, target)
     if delta <= 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
-    return _huber(input, target, legacy_reduction(None, None, reduction), float(delta))
+    how = legacy_reduction(None, None, reduction)
+    if weight is None:
+        return _huber(input, target, how, float(delta))
+    loss = _weighted(_huber(input, target, "none", float(delta)), weight, input)
+    return _tensor_reduced(loss, how)
 
 
 # Classification ------------------------------------------------------------------------------
@@ -297,7 +312,7 @@ def cross_entropy(
     )
 
 
-@op(function=False, grad_name="BinaryCrossEntropyBackward0")
+@op(function=False, grad_name="BinaryCrossEntropyBackward0", layout="pointwise")
 def _bce(self: Array, target: Array, weight: Array | None, reduction: str) -> Array:
     def log(x: Array) -> Array:
         return jnp.maximum(jnp.log(x), -100)
@@ -324,7 +339,7 @@ def binary_cross_entropy(
     return _bce(input, target, weight, legacy_reduction(size_average, reduce, reduction))
 
 
-@op(function=False, grad_name="BinaryCrossEntropyWithLogitsBackward0")
+@op(function=False, grad_name="BinaryCrossEntropyWithLogitsBackward0", layout="pointwise")
 def _bce_logits(
     self: Array, target: Array, weight: Array | None, pos_weight: Array | None, reduction: str
 ) -> Array:
@@ -354,7 +369,7 @@ def binary_cross_entropy_with_logits(
     )
 
 
-@op(function=False, grad_name="KlDivBackward0")
+@op(function=False, grad_name="KlDivBackward0", layout="pointwise")
 def _kl_div(self: Array, target: Array, reduction: str, log_target: bool) -> Array:
     if log_target:
         loss = jnp.exp(target) * (target - self)
@@ -382,7 +397,7 @@ def kl_div(
 # Margins ---------------------------------------------------------------------------------------
 
 
-@op(function=False, grad_name="MeanBackward0")
+@op(function=False, grad_name="MeanBackward0", layout="pointwise")
 def _margin(self: Array, other: Array, target: Array, margin: Scalar, reduction: str) -> Array:
     return _reduced(jnp.maximum(0, -target * (self - other) + margin), reduction)
 
@@ -439,7 +454,7 @@ def soft_margin_loss(
     return _tensor_reduced((-target * input).exp().log1p(), how)
 
 
-@op(function=False, grad_name="MeanBackward0")
+@op(function=False, grad_name="MeanBackward0", layout="pointwise")
 def _poisson(
     self: Array, target: Array, log_input: bool, full: bool, eps: float, reduction: str
 ) -> Array:
@@ -471,7 +486,7 @@ def poisson_nll_loss(
     )
 
 
-@op(function=False, grad_name="MeanBackward0")
+@op(function=False, grad_name="MeanBackward0", layout="pointwise")
 def _gaussian(
     self: Array, target: Array, var: Array | Scalar, full: bool, eps: float, reduction: str
 ) -> Array:

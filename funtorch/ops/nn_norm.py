@@ -12,6 +12,7 @@ from jax import lax
 
 from funtorch.grad_mode import no_grad
 from funtorch.ops._declare import Array, composite, op
+from funtorch.ops._orders import by_channels
 from funtorch.tensor import Tensor, size_of
 
 Ints = Any
@@ -28,7 +29,7 @@ def _affine(x: Array, weight: Array | None, bias: Array | None) -> Array:
     return x if bias is None else x + bias
 
 
-@op(function=False, grad_name="NativeBatchNormBackward0")
+@op(function=False, grad_name="NativeBatchNormBackward0", order=by_channels(4, 5))
 def _batch_norm_train(
     self: Array, weight: Array | None, bias: Array | None, eps: float
 ) -> tuple[Array, Array, Array]:
@@ -42,7 +43,7 @@ def _batch_norm_train(
     return out, lax.stop_gradient(mean), lax.stop_gradient(var)
 
 
-@op(function=False, grad_name="NativeBatchNormBackward0")
+@op(function=False, grad_name="NativeBatchNormBackward0", order=by_channels(4, 5))
 def _batch_norm_eval(
     self: Array,
     running_mean: Array,
@@ -156,7 +157,12 @@ def rms_norm(
     return _affine(x * scale, weight, None).astype(self.dtype)
 
 
-@op("functional", saves=("self", "weight", "bias"), grad_name="NativeGroupNormBackward0")
+@op(
+    "functional",
+    saves=("self", "weight", "bias"),
+    grad_name="NativeGroupNormBackward0",
+    order=by_channels(4, 5),
+)
 def group_norm(
     self: Array,
     num_groups: int,
@@ -226,7 +232,7 @@ def instance_norm(
     return out
 
 
-@op("functional", function=False)
+@op("functional", function=False, layout="pointwise")
 def local_response_norm(
     self: Array, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
 ) -> Array:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from funtorch.ops._declare import Array, op
+from funtorch.ops._orders import by_channels
 
 Ints = Any  # one integer, or a tuple of them
 
@@ -36,7 +38,14 @@ def _check_width(mode: str, size: int, before: int, after: int) -> None:
         )
 
 
-@op("functional", function=False, saves=())
+_channels_kept = by_channels(4, 5)
+
+
+def _padded_order(index: int, ndim: int, args: Sequence[Any]) -> Sequence[int] | None:
+    return None if args[2] == "circular" else _channels_kept(index, ndim, args)
+
+
+@op("functional", function=False, saves=(), order=_padded_order)
 def pad(input: Array, pad: Ints, mode: str = "constant", value: float | None = None) -> Array:
     """Pad the last dimensions; negative widths crop. input: [..., L] -> [..., L + a + b]"""
     widths = _widths(input.ndim, pad)
@@ -68,7 +77,7 @@ def _replicated(x: Array, widths: Any) -> Array:
     return x
 
 
-@op("functional", saves=())
+@op("functional", saves=(), order=by_channels(4))
 def pixel_shuffle(input: Array, upscale_factor: int) -> Array:
     """input: [..., C r r, H, W] -> [..., C, H r, W r]"""
     r = upscale_factor
@@ -84,7 +93,7 @@ def pixel_shuffle(input: Array, upscale_factor: int) -> Array:
     return split.transpose(order).reshape(*lead, c // (r * r), h * r, w * r)
 
 
-@op("functional", saves=())
+@op("functional", saves=(), order=by_channels(4))
 def pixel_unshuffle(input: Array, downscale_factor: int) -> Array:
     """input: [..., C, H r, W r] -> [..., C r r, H, W]"""
     r = downscale_factor
@@ -100,7 +109,7 @@ def pixel_unshuffle(input: Array, downscale_factor: int) -> Array:
     return split.transpose(order).reshape(*lead, c * r * r, h // r, w // r)
 
 
-@op("functional", saves=())
+@op("functional", saves=(), order=by_channels(4))
 def channel_shuffle(input: Array, groups: int) -> Array:
     """input: [N, g c, ...] -> the same shape, channel k of each group side by side"""
     n, c, *rest = input.shape

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from funtorch.ops._declare import Array, composite, op
+from funtorch.ops._declare import Array, Order, composite, op
+from funtorch.ops._orders import by_channels
 from funtorch.tensor import Tensor
 
 Ints = Any
@@ -119,7 +120,10 @@ def _max_pool(n: int, with_indices: Any) -> Any:
     body.__name__ = f"_{name}"
     body.__doc__ = "Largest values of windows. [N, C, ...] -> [N, C, ...]"
     return op(
-        function=False, saves=("self", "result"), grad_name=f"MaxPool{n}DWithIndicesBackward0"
+        function=False,
+        saves=("self", "result"),
+        grad_name=f"MaxPool{n}DWithIndicesBackward0",
+        order=by_channels(4, 5),
     )(body)
 
 
@@ -174,7 +178,12 @@ def _max_pool_indices(n: int) -> Any:
 
     body.__name__ = f"_max_pool{n}d_with_indices"
     body.__doc__ = "Largest values of windows and where they were. [N, C, ...]"
-    return op(function=False, saves=("self",), grad_name=f"MaxPool{n}DWithIndicesBackward0")(body)
+    return op(
+        function=False,
+        saves=("self",),
+        grad_name=f"MaxPool{n}DWithIndicesBackward0",
+        order=by_channels(3, 4, 5),
+    )(body)
 
 
 def _declare_max_pool(n: int) -> None:
@@ -266,7 +275,7 @@ def _avg_pool(n: int) -> Any:
 
     body.__name__ = name
     body.__doc__ = "Means of windows. [N, C, ...] -> [N, C, ...]"
-    return op("functional", saves=(), function=n == 1)(body)
+    return op("functional", saves=(), function=n == 1, order=by_channels(3, 4))(body)
 
 
 def _counts(
@@ -313,6 +322,10 @@ def _adaptive_size(name: str, x: Array, n: int, size: Any, filled: int) -> tuple
     return sizes
 
 
+def _adaptive_order(n: int) -> Order | None:
+    return by_channels(n + 2) if n < 3 else None
+
+
 def _adaptive_avg(n: int) -> Any:
     def body(self: Array, output_size: Ints) -> Array:
         name, filled = f"adaptive_avg_pool{n}d", 1 if n == 3 else -n
@@ -332,7 +345,7 @@ def _adaptive_avg(n: int) -> Any:
 
     body.__name__ = f"adaptive_avg_pool{n}d"
     body.__doc__ = "Means of as many windows as wanted. [N, C, ...] -> [N, C, *output_size]"
-    return op("functional", saves=(), function=n == 1)(body)
+    return op("functional", saves=(), function=n == 1, order=_adaptive_order(n))(body)
 
 
 def _adaptive_max(n: int) -> Any:
@@ -355,7 +368,12 @@ def _adaptive_max(n: int) -> Any:
 
     body.__name__ = f"_adaptive_max_pool{n}d"
     body.__doc__ = "Largest values of as many windows as wanted, with indices."
-    inner = op(function=False, saves=("self",), grad_name=f"AdaptiveMaxPool{n}DBackward0")(body)
+    inner = op(
+        function=False,
+        saves=("self",),
+        grad_name=f"AdaptiveMaxPool{n}DBackward0",
+        order=_adaptive_order(n),
+    )(body)
 
     def pool(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
         found = inner(input, output_size)

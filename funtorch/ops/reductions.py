@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -448,7 +449,13 @@ def _quantile(name: str, lower: Any) -> Any:
 
     body.__name__ = name
     body.__doc__ = "Quantiles of all elements or along a dimension. [...], [k] -> [k, ...]"
-    return op("method", saves=("self", "q"))(body)
+    return op("method", saves=("self", "q"), order=_quantiles_last)(body)
+
+
+def _quantiles_last(index: int, ndim: int, args: Sequence[Any]) -> Sequence[int] | None:
+    """PyTorch computes them in the last dimension, and moves that to the front."""
+    several = isinstance(args[1], Tensor) and args[1].ndim == 1
+    return (*range(1, ndim), 0) if several else None
 
 
 quantile = _quantile("quantile", jnp.quantile)

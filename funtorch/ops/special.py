@@ -197,7 +197,7 @@ def mvlgamma(self: Tensor, p: int) -> Tensor:
     total = lgamma(self + steps[0])
     for step in steps[1:]:
         total = total + lgamma(self + step)
-    return total + p * (p - 1) / 4 * math.log(math.pi)
+    return (total + p * (p - 1) / 4 * math.log(math.pi)).contiguous()
 
 
 def _incomplete(name: str, lower: Any, total: int, alias: str, meaning: str) -> None:
