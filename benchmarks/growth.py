@@ -45,7 +45,7 @@ def with_depth(depths: tuple[int, ...]) -> list[dict[str, float]]:
 def with_live_tensors() -> None:
     """Recording cost beside many tensors that are alive."""
     for count in (0, 1000, 10_000, 100_000):
-        held = [funtorch.ones(1) for _ in range(count)]
+        held = [funtorch.tensor([1.0]) for _ in range(count)]
         print(f"{count:7} live tensors: {microseconds_per_op(funtorch, rounds=5):.2f} µs per op")
         del held
         gc.collect()

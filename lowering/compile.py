@@ -77,12 +77,34 @@ class Entry:
 
 
 class Cache:
-    """Entries by structural key, and the one thread that compiles in the background."""
+    """Entries by structural key, and the one thread that compiles in the background.
+
+    Compiling a whole trace must pay: a program whose traces keep changing their shape (a sequence
+    length) would compile without end. So whole compilations have a budget, which running what they
+    made fills again; beyond it only a structure that was seen often is compiled whole.
+    """
+
+    BUDGET = 12.0  # compilations
+    EARNED = 0.02  # by each run of a whole program
+    OFTEN = 16  # sightings
 
     def __init__(self) -> None:
         self.entries: dict[Any, Entry] = {}
         self.lock = threading.RLock()
+        self.budget = self.BUDGET
         self._pool: ThreadPoolExecutor | None = None
+
+    def grants(self, entry: Entry) -> bool:
+        """May this structure be compiled whole? Takes the compilation off the budget."""
+        with self.lock:
+            if self.budget < 1 and entry.seen < self.OFTEN:
+                return False
+            self.budget = max(0.0, self.budget - 1)
+        return True
+
+    def earn(self) -> None:
+        """A whole program ran."""
+        self.budget = min(self.BUDGET, self.budget + self.EARNED)
 
     def entry(self, key: Any) -> Entry:
         """The entry of a structure, made if it is new."""
@@ -103,6 +125,7 @@ class Cache:
         """Forget every executable."""
         with self.lock:
             self.entries.clear()
+            self.budget = self.BUDGET
 
 
 cache = Cache()

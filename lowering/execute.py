@@ -2,7 +2,7 @@
 
 A trace seen for the first time is cut at module calls and runs piece by piece (`pieces`), because
 pieces compile quickly and are shared. Seen a second time, it is compiled whole, in the background
-if that takes long; from then on it is one call.
+if that takes long; from then on it is one call. Traces that keep changing stay in pieces (`Cache`).
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ def execute(trace: Trace) -> None:
     try:
         if executable is not None:
             results = executable(arrays, scalars)
+            cache.earn()
         else:
             results = pieces.run(trace, outputs, arrays, scalars)
     except jax.errors.JaxRuntimeError as error:
@@ -110,6 +111,8 @@ def _compile_if_due(
     if entry.seen < 2:
         return None
     if entry.pending is None:
+        if not cache.grants(entry):
+            return None
         entry.pending = cache.background(work)
     try:
         entry.pending.result(settings.patience)

@@ -8,6 +8,7 @@ import pytest
 from funtorch.lowering import MODES, execution_mode, settings, stats
 
 import funtorch as torch
+from funtorch import lowering
 from funtorch.nn import functional as F
 
 
@@ -194,3 +195,19 @@ def test_negative_zero_stays_negative():
     for value in (0.0, -0.0, 0.0):
         product = (x * value).tolist()
         assert np.signbit(product[0]) == np.signbit(value)
+
+
+def test_ever_new_structures_stay_in_pieces(monkeypatch):
+    monkeypatch.setattr(lowering.cache, "BUDGET", 3.0)
+    cell = torch.nn.RNNCell(3, 3)
+    lowering.cache.clear()
+    stats.reset()
+    for length in [2, 3, 4, 5, 6, 7] * 2:
+        h = torch.zeros(1, 3)
+        for _ in range(length):
+            h = cell(h)
+        h.sum().item()
+    waiting = [e.pending for e in lowering.cache.entries.values() if e.pending is not None]
+    whole = [c for c in stats.log if c.what == "whole trace"]
+    lowering.cache.clear()
+    assert 1 <= len(whole) + len(waiting) <= 3
