@@ -64,7 +64,7 @@ for _space in (special, linalg, fft):
     _sys.modules[_space.__name__] = _space
 linalg.LinAlgError = _LinAlgError
 
-from funtorch import nn, sparse
+from funtorch import nested, nn, sparse
 
 _bind(
     {

@@ -63,6 +63,7 @@ class Composed(Tensor, watched=False):
     _inner: Tensor
     _kind: Layout
     handlers: dict[str, Callable[..., Any]]
+    way_out = "Use .to_dense() first."
 
     _requires = _delegated("_requires")
     _node = _delegated("_node")
@@ -137,8 +138,8 @@ class Composed(Tensor, watched=False):
         where = device_of(found._value.aval.place).type.upper()
         return NotImplementedError(
             f"Could not run 'aten::{name}' with arguments from the '{found._kind.backend}{where}' "
-            f"backend: there is no {name} for tensors of layout {found._kind!r}. Use .to_dense() "
-            "first."
+            f"backend: there is no {name} for tensors of layout {found._kind!r}. "
+            f"{cls.way_out}"
         )
 
     # Autograd -----------------------------------------------------------------------------------
