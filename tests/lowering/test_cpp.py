@@ -129,6 +129,36 @@ def test_state_and_executables_are_saved(tmp_path):
         assert sum(n.startswith("exec/train.") for n in made.namelist()) == 2
 
 
+@pytest.fixture(scope="module")
+def runner(tmp_path_factory):
+    return built(ROOT / "tests" / "lowering" / "run.cpp", tmp_path_factory.mktemp("cpp") / "run")
+
+
+class Decomposes(torch.nn.Module):
+    def forward(self, x):
+        values = torch.linalg.svdvals(x), torch.linalg.eigvalsh(x + x.mT)
+        square = torch.linalg.cholesky(x @ x.mT + torch.eye(4))
+        return torch.stack([*values]), torch.linalg.qr(x)[1].abs(), square
+
+
+class Solves(torch.nn.Module):
+    def forward(self, x):
+        return torch.linalg.solve(x, x)
+
+
+def test_linear_algebra_without_lapack(tmp_path, runner):
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(4, 4)).astype("float32"))
+    done = []
+    for i, model in enumerate((Decomposes(), Solves())):
+        path = tmp_path / f"{i}.ftpkg"
+        torch.export.save(torch.export.export(model, (x,)), path)
+        command = [runner, path, PLUGIN, "forward", "1"]
+        done.append(subprocess.run(command, input=x.numpy().tobytes(), capture_output=True))
+    want = np.concatenate([part.numpy().ravel() for part in Decomposes()(x)])
+    np.testing.assert_allclose(np.frombuffer(done[0].stdout, "float32"), want, atol=1e-5)
+    assert b"lacks programs/forward.vhlo" in done[1].stderr
+
+
 def digits_example():
     """The classes of examples/digits_cnn.py, with funtorch for torch."""
     names = {"__name__": "digits"}
@@ -137,7 +167,7 @@ def digits_example():
     return names
 
 
-def test_the_example_trains_from_cpp(tmp_path):
+def test_the_example_trains_from_cpp(tmp_path, runner):
     pytest.importorskip("sklearn")
     found = digits_example()
     torch.manual_seed(1)
@@ -161,9 +191,8 @@ def test_the_example_trains_from_cpp(tmp_path):
     made.save(path)
     held = sum(tensor.numpy().nbytes for tensor in made.state.values())
     assert path.stat().st_size <= held + 100_000
-    program = built(ROOT / "tests" / "lowering" / "run.cpp", tmp_path / "run")
     data = x.numpy().tobytes() + t.numpy().tobytes()
-    done = subprocess.run([program, path, PLUGIN, "train", "100"], input=data, capture_output=True)
+    done = subprocess.run([runner, path, PLUGIN, "train", "100"], input=data, capture_output=True)
     assert done.returncode == 0, done.stderr
     want = [step(x, t).item() for _ in range(100)]
     np.testing.assert_allclose(np.frombuffer(done.stdout, "float32"), want, atol=1e-4, rtol=1e-4)
