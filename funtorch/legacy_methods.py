@@ -12,7 +12,6 @@ from funtorch.methods import METHODS, attribute, method
 from funtorch.ops.creation import empty, tensor
 from funtorch.storage import STORAGE_CLASSES, TypedStorage, whole
 from funtorch.tensor import Tensor, alias, dtype_of, from_host, size_of, strides_of
-from funtorch.tensor import as_subclass as _as_subclass
 from funtorch.views import check_writable
 
 
@@ -96,17 +95,6 @@ def resize(self: Tensor, *sizes: Any) -> Tensor:
 def resize_as(self: Tensor, tensor: Tensor) -> Tensor:
     """`resize(tensor.size())`."""
     return resize(self, *size_of(tensor))
-
-
-@method
-def as_subclass(self: Tensor, cls: type) -> Any:
-    """The same tensor as an instance of a subclass of Tensor."""
-    if not (isinstance(cls, type) and issubclass(cls, Tensor)):
-        raise TypeError(
-            "Creating a Tensor subclass from a class that does not inherit from Tensor is not "
-            "possible. Make sure your class inherits from Tensor."
-        )
-    return _as_subclass(self, cls)
 
 
 @method

@@ -110,7 +110,10 @@ def layout(self: Tensor) -> Any:
 def as_subclass(self: Tensor, cls: Any) -> Any:
     """The same tensor, its place on the tape included, as an instance of a subclass of Tensor."""
     if not isinstance(cls, builtins.type) or not issubclass(cls, Tensor):
-        raise TypeError("cls must be a type (not an instance of a type)")
+        raise TypeError(
+            "Creating a Tensor subclass from a class that does not inherit from Tensor is not "
+            "possible. Make sure your class inherits from Tensor."
+        )
     leaf = self._requires and self._node is None
     return tensor_as(self.view_as(self) if leaf else self, cls)
 
