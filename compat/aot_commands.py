@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import inspect as python_inspect
 import os
 import re
@@ -47,6 +48,7 @@ def add_to(commands: Any) -> None:
         metavar="NAME=SIZE,...",
         help="put an executable for this machine into the file, at these sizes of open dimensions",
     )
+    made.add_argument("--onnx", action="store_true", help="put the model as ONNX into it too")
     made.add_argument("--isa", help="newest instruction set of executables, e.g. AVX2")
     made.add_argument("-o", "--output", required=True)
     made.set_defaults(action=compile_model)
@@ -92,6 +94,8 @@ def compile_model(args: argparse.Namespace) -> int:
     start = time.perf_counter()
     program = export(model, bound.args, bound.kwargs, dynamic_shapes=shapes)
     save(program, args.output)
+    if args.onnx:
+        importlib.import_module("funtorch.onnx").add_onnx(program, args.output)
     for sizes in args.exec:
         for name, reason in add_executables(args.output, _sizes(sizes)).items():
             print(f"no executable of {name}: {reason}", file=sys.stderr)
@@ -191,6 +195,8 @@ def _inspect_program(name: str, stored: Stored) -> None:
     print(f"  ops: {ops}")
     if flops is not None:
         print(f"  FLOPs: {flops:,.0f}{at}")
+    if stored.onnx is not None:
+        print(f"  ONNX: {len(stored.onnx):,} bytes beside the weights")
     for code in stored.executables:
         at = f" at {', '.join(f'{n} = {s}' for n, s in code.sizes.items())}" if code.sizes else ""
         why = native.unfit(code.target)

@@ -6,19 +6,20 @@ inside; a changed weight means a new session. It has no gradient and changes no 
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from funtorch.bridge import as_tensor
 from funtorch.dispatch import read, to_host
 from funtorch.export import export
+from funtorch.export.program import ProgramModule
 from funtorch.export.structure import described, rebuilt
 from funtorch.func.stateful import module_state
 from funtorch.grad_mode import mode as grad_mode
 from funtorch.lowering import Value
 from funtorch.nn.module import Module
 from funtorch.onnx import export as write_onnx
+from funtorch.onnx.stored import runtime, session
 from funtorch.tensor import Tensor
 
 SIZE_LIMIT = 2**31 - 1
@@ -27,21 +28,10 @@ SIZE_LIMIT = 2**31 - 1
 class Session(NamedTuple):
     """A model in onnxruntime, the weights that it was made with, and how its outputs are nested."""
 
-    session: Any
+    running: Any
     inputs: list[tuple[str, int]]  # name, which of the arguments' tensors
     weights: list[Value]
     out_spec: Any
-
-
-def runtime() -> Any:
-    """The module onnxruntime. Raises ImportError that says what to install."""
-    try:
-        return importlib.import_module("onnxruntime")
-    except ImportError as error:
-        raise ImportError(
-            "torch.compile(backend='onnxruntime') needs onnxruntime: "
-            "pip install 'funtorch[onnx-tools]'"
-        ) from error
 
 
 def compiled(module: Module) -> Callable[..., Any]:
@@ -64,7 +54,7 @@ def compiled(module: Module) -> Callable[..., Any]:
         if found is None or any(a is not b for a, b in zip(found.weights, weights, strict=True)):
             found = sessions[key] = _made(module, args, kwargs, weights)
         feeds = {name: to_host(leaves[i].detach()) for name, i in found.inputs}
-        outs = [as_tensor(a) for a in found.session.run(None, feeds)]
+        outs = [as_tensor(a) for a in found.running.run(None, feeds)]
         return rebuilt(found.out_spec, outs)
 
     return call
@@ -83,21 +73,41 @@ def _refuse(module: Module, tensors: Sequence[Tensor]) -> None:
 
 
 def _made(module: Module, args: Any, kwargs: Any, weights: list[Value]) -> Session:
+    if isinstance(module, ProgramModule):
+        return _from_file(module, weights)
     exported = export(module, args, kwargs)
     signature = exported.program.signature
+    _refuse_effects(signature)
+    program = write_onnx(exported, verify=False)
+    if program.nbytes > SIZE_LIMIT:
+        raise RuntimeError(f"backend='onnxruntime': {program.nbytes} bytes of weights are too many")
+    made = session(program.model_proto.SerializeToString())
+    return Session(made, _used(made, program.input_names), weights, signature.out_spec)
+
+
+def _from_file(module: ProgramModule, weights: list[Value]) -> Session:
+    """The ONNX that a loaded artifact holds, with the module's present weights."""
+    program = module.program
+    if program.onnx is None:
+        raise RuntimeError(
+            "backend='onnxruntime': the file of this module holds no ONNX: write it with "
+            "funtorch.onnx.add_onnx, or funtorch compile --onnx"
+        )
+    _refuse_effects(program.signature)
+    arrays = {name: to_host(t.detach()) for name, t in module.state().items()}
+    made = session(program.onnx, arrays)
+    names = [i.name for i in made.get_inputs()]
+    return Session(made, _used(made, names), weights, program.signature.out_spec)
+
+
+def _refuse_effects(signature: Any) -> None:
     changed = [leaf.name for leaf in signature.outputs if leaf.role != "output"]
     if changed or any(leaf.role == "rng" for leaf in signature.inputs):
         what = f"changes {', '.join(changed)}" if changed else "draws random numbers"
         raise RuntimeError(f"backend='onnxruntime': the call {what}, which a session cannot")
-    program = write_onnx(exported, verify=False)
-    if program.nbytes > SIZE_LIMIT:
-        raise RuntimeError(f"backend='onnxruntime': {program.nbytes} bytes of weights are too many")
-    ort = runtime()
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    session = ort.InferenceSession(
-        program.model_proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    used = {i.name for i in session.get_inputs()}
-    inputs = [(name, i) for i, name in enumerate(program.input_names) if name in used]
-    return Session(session, inputs, weights, signature.out_spec)
+
+
+def _used(made: Any, names: Sequence[str]) -> list[tuple[str, int]]:
+    """(name, place among the arguments) of the inputs that the graph reads."""
+    used = {i.name for i in made.get_inputs()}
+    return [(name, i) for i, name in enumerate(names) if name in used]

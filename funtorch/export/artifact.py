@@ -4,6 +4,7 @@
     programs/<name>.jaxexport  for Python (jax.export)
     programs/<name>.vhlo       StableHLO of an older version, for programs without Python
     programs/<name>.stablehlo  instead of both: StableHLO as text, from the C++ front end
+    onnx/<name>.onnx           the same as ONNX, without the weights
     weights.safetensors        every parameter, buffer, optimiser state and constant
     exec/<name>.<number>       executables: native code for one runtime and kind of processor
     extra/<name>               what the user put beside them
@@ -106,6 +107,7 @@ class Stored:
     vhlo: bytes | None = None
     stablehlo: bytes | None = None
     executables: list[NativeCode] = dataclasses.field(default_factory=list)
+    onnx: bytes | None = None
 
 
 @dataclasses.dataclass
@@ -133,6 +135,8 @@ def write(artifact: Artifact, target: Any) -> None:
         if stored.stablehlo is None:
             forms["jaxexport"] = stored.jaxexport
         records.update({f"programs/{name}.{k}": v for k, v in forms.items() if v is not None})
+        if stored.onnx is not None:
+            records[f"onnx/{name}.onnx"] = stored.onnx
         entries[name]["exec"] = []
         for i, code in enumerate(stored.executables):
             file = f"exec/{name}.{i}"
@@ -228,13 +232,12 @@ def _stored(name: str, entry: dict[str, Any], records: Mapping[str, bytes]) -> S
         NativeCode(code["sizes"], code["target"], records[code["file"]])
         for code in entry.get("exec", ())
     ]
-    return Stored(signature, program, records.get(f"programs/{name}.vhlo"), text, codes)
+    vhlo, onnx = records.get(f"programs/{name}.vhlo"), records.get(f"onnx/{name}.onnx")
+    return Stored(signature, program, vhlo, text, codes, onnx)
 
 
 def _assembled(manifest: dict[str, Any], records: dict[str, bytes]) -> Artifact:
-    programs = {
-        name: _stored(name, entry, records) for name, entry in manifest["programs"].items()
-    }
+    programs = {name: _stored(name, entry, records) for name, entry in manifest["programs"].items()}
     return Artifact(
         manifest["kind"],
         programs,

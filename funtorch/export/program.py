@@ -197,11 +197,19 @@ class ProgramModule(Module):
         object.__setattr__(self, "_constants", dict(constants))
         self.training = False
 
+    @property
+    def program(self) -> Program:
+        """What `forward` runs."""
+        programs: dict[str, Program] = self._programs
+        return programs.get("forward") or next(iter(programs.values()))
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that the program reads beside its arguments, by name."""
+        return present_state(self, self._constants)
+
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run the program."""
-        programs = self._programs
-        chosen = programs.get("forward") or next(iter(programs.values()))
-        return chosen.call(present_state(self, self._constants), args, kwargs)
+        return self.program.call(self.state(), args, kwargs)
 
 
 def export(

@@ -33,6 +33,7 @@ from funtorch.onnx import (
 )
 from funtorch.onnx.module import OnnxModule, load
 from funtorch.onnx.rules import UnsupportedNodes
+from funtorch.onnx.stored import add_onnx
 from funtorch.onnx.writing import (
     OnnxExporterError,
     ONNXProgram,
@@ -53,6 +54,7 @@ __all__ = [
     "TrainingProgram",
     "UnsupportedNodes",
     "UnsupportedOps",
+    "add_onnx",
     "export",
     "export_training_step",
     "load",

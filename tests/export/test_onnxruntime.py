@@ -63,6 +63,31 @@ def test_nested_results_and_new_weights():
     assert fast.state_dict().keys() == {f"_orig_mod.{k}" for k in model.state_dict()}
 
 
+def test_onnx_in_an_artifact(tmp_path):
+    torch.manual_seed(0)
+    model = MODELS["cnn"][0]().eval()
+    model.append(nn.Linear(72, 400)).append(nn.Linear(400, 5))
+    batch = ({0: torch.export.Dim("batch", min=1, max=64)},)
+    program = torch.export.export(model, (torch.ones(2, 3, 8, 8),), dynamic_shapes=batch)
+    path = tmp_path / "net.ftpkg"
+    torch.export.save(program, path)
+    with pytest.raises(RuntimeError, match="add_onnx"), torch.no_grad():
+        loaded = torch.export.load(path).module()
+        torch.compile(loaded, backend="onnxruntime")(torch.ones(2, 3, 8, 8))
+    torch.onnx.add_onnx(program, path)
+    torch.export.add_executables(path, {"batch": 3})  # keeps it
+    assert path.stat().st_size < 4 * sum(p.numel() for p in model.parameters()) + 100_000
+    loaded = torch.export.load(path).module()
+    fast = torch.compile(loaded, backend="onnxruntime")
+    with torch.no_grad():
+        for n in (2, 5):
+            x = torch.randn(n, 3, 8, 8)
+            np.testing.assert_allclose(fast(x), model(x), atol=2e-6)
+        for net in (loaded.get_parameter("0.weight"), model[0].weight):
+            net.mul_(0.5)
+        np.testing.assert_allclose(fast(x), model(x), atol=2e-6)
+
+
 class Draws(nn.Module):
     def forward(self, x):
         return x + torch.rand(3)
