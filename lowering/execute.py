@@ -137,9 +137,10 @@ def _explained(error: BaseException) -> BaseException:
     held = sorted(jax.live_arrays(), key=lambda a: -a.nbytes)
     total = sum(a.nbytes for a in held)
     top = ", ".join(f"{a.dtype}{list(a.shape)}: {a.nbytes / 2**20:.0f} MiB" for a in held[:5])
-    asked = text.strip().split("\n", 1)[0]
+    asked = text.strip().split("\n", 1)[0].rstrip(".")
+    largest = f"; the largest: {top}" if top else ""
     return OutOfMemoryError(
-        f"out of memory: {asked}. Living arrays hold {total / 2**20:.0f} MiB in all; the "
-        f"largest: {top}. Smaller batches, funtorch.utils.checkpoint, or del of what is not "
-        "needed any more would help."
+        f"out of memory: {asked}. Living arrays hold {total / 2**20:.0f} MiB in all{largest}. "
+        "Smaller batches, funtorch.utils.checkpoint, or del of what is not needed any more would "
+        "help."
     )

@@ -175,6 +175,17 @@ def test_a_value_of_another_thread_can_be_read():
     assert (x * 2).tolist() == [4, 4, 4]
 
 
+def test_running_out_of_memory_says_what_was_asked_for_and_what_holds_it():
+    held = torch.from_numpy(np.full((300, 1000), 2, np.float32)).clone()
+    held.sum().item()
+    huge = torch.ones(10) * torch.ones(2**40, 10)
+    with pytest.raises(torch.OutOfMemoryError) as caught:
+        huge.tolist()
+    assert "43980465111040 bytes" in str(caught.value)
+    assert "float32[300, 1000]: 1 MiB" in str(caught.value)
+    assert held.sum().item() == 600_000
+
+
 def test_explain_tells_reasons():
     (torch.ones(5) + torch.ones(5)).tolist()
     text = repr(torch.explain())
