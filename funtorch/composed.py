@@ -247,6 +247,11 @@ class Composed(Tensor, watched=False):
         return memo[id(self)]
 
 
+def elements(tensor: Any) -> Any:
+    """The strided tensor that holds the elements: the tensor itself, if it is strided."""
+    return tensor._inner if isinstance(tensor, Composed) else tensor
+
+
 def as_given(tensor: Tensor, grad: Any) -> Any:
     """A gradient in the layout of the tensor it belongs to."""
     if grad is None or not isinstance(tensor, Composed) or isinstance(grad, Composed):

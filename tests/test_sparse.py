@@ -423,3 +423,29 @@ def test_a_sparse_gradient_meets_a_strided_one():
         double = layer.weight * 2
         lib.nn.functional.embedding(indices, double, sparse=True).sum().backward()
         assert layer.weight.grad.to_dense().sum().item() == 51
+
+
+def test_loss_scaling_takes_sparse_gradients():
+    seen = []
+    for lib in LIBS:
+        layer, indices = lookups(lib, False)
+        scaler = lib.amp.GradScaler("cpu", init_scale=4.0)
+        opt = lib.optim.SGD(layer.parameters(), lr=0.1)
+        scaler.scale((layer(indices) ** 2).sum()).backward()
+        scaler.step(opt)
+        scaler.update()
+        seen.append(layer.weight.detach().numpy())
+    np.testing.assert_allclose(seen[1], seen[0], rtol=1e-6)
+
+
+def test_under_transforms_and_in_compiled_modules():
+    matrix_ = matrix(funtorch).coalesce()
+    func = funtorch.func
+    x = dense(funtorch, 4, 2)
+    jacobian = func.jacrev(lambda v: matrix_ @ v)(x[:, 0])
+    np.testing.assert_allclose(jacobian.numpy(), matrix_.to_dense().numpy(), rtol=1e-6)
+    grad = func.grad(lambda v: (funtorch.sparse.mm(matrix_, v) ** 2).sum())(x)
+    full = matrix_.to_dense()
+    np.testing.assert_allclose(grad.numpy(), (2 * full.T @ (full @ x)).numpy(), rtol=1e-5)
+    compiled = funtorch.compile(lambda v: funtorch.sparse.mm(matrix_, v))
+    np.testing.assert_allclose(compiled(x).numpy(), (full @ x).numpy(), rtol=1e-5)

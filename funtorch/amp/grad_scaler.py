@@ -11,6 +11,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from funtorch import dtypes
+from funtorch.composed import elements
 from funtorch.grad_mode import no_grad
 from funtorch.ops._declare import Array, op
 from funtorch.ops.creation import tensor, zeros_like
@@ -119,9 +120,10 @@ class GradScaler:
         params = [p for g in optimizer.param_groups for p in g["params"] if p.grad is not None]
         if any(p.grad.dtype is dtypes.float16 for p in params):
             raise ValueError("Attempting to unscale FP16 gradients.")
-        *grads, overflow = _unscaled([p.grad for p in params], self._scale)
-        for param, grad in zip(params, grads, strict=True):
-            param.grad._replace(grad)
+        scaled = [elements(p.grad) for p in params]
+        *grads, overflow = _unscaled(scaled, self._scale)
+        for before, grad in zip(scaled, grads, strict=True):
+            before._replace(grad)
         self._overflows[id(optimizer)] = overflow
         self._stages[id(optimizer)] = UNSCALED
 

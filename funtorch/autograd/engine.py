@@ -13,7 +13,7 @@ from typing import Any
 from funtorch import dtypes
 from funtorch.anomaly import check_gradients, forward_origin
 from funtorch.autograd.plans import differentiated, planned, record_plan
-from funtorch.composed import Composed
+from funtorch.composed import Composed, elements
 from funtorch.dispatch import OpInfo, read, record_taped
 from funtorch.grad_mode import mode
 from funtorch.lowering import record, residual_vjp_instance, vjp_dependencies, vjp_instance, within
@@ -205,7 +205,7 @@ def _apply(node: Node, grads: Grads, task: Task, create_graph: bool) -> Grads:
             made = node.apply(grads)
             if not task.keep:
                 _release(node)
-    check_gradients(node, [g._inner if isinstance(g, Composed) else g for g in made])
+    check_gradients(node, [elements(g) for g in made])
     return made
 
 
