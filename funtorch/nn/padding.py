@@ -54,12 +54,20 @@ class _ZeroPad(_ConstantPad):
         return f"{self.padding}"
 
 
+class _CircularPad(_Pad):
+    def forward(self, input: Any) -> Any:
+        n = self.dims
+        if input.dim() not in (n + 1, n + 2):
+            raise ValueError(f"expected {n + 1}D or {n + 2}D input (got {input.dim()}D input)")
+        return super().forward(input)
+
+
 _FAMILIES = {
     "Constant": (_ConstantPad, "constant"),
     "Zero": (_ZeroPad, "constant"),
     "Reflection": (_Pad, "reflect"),
     "Replication": (_Pad, "replicate"),
-    "Circular": (_Pad, "circular"),
+    "Circular": (_CircularPad, "circular"),
 }
 
 for _family, (_base, _mode) in _FAMILIES.items():

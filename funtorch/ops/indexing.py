@@ -344,6 +344,8 @@ def _scatter(name: str, self: Array, dim: int, index: Array, src: Any, how: str)
             )
     if not index.size:
         return self
+    if self.dtype == jnp.bool_ and how == "add":
+        how = "max"
     return getattr(self.at[_along(index, d)], how)(src)
 
 
@@ -374,6 +376,7 @@ def scatter(
 def _scatter_by(self: Array, dim: int, index: Array, src: Array | Scalar, how: str) -> Array:
     if how not in ("add", "multiply"):
         raise RuntimeError("reduce argument must be either add or multiply.")
+    src = src if hasattr(src, "ndim") and src.ndim else jnp.asarray(src).astype(self.dtype)
     return _scatter("scatter", self, dim, index, src, how)
 
 

@@ -238,7 +238,14 @@ def _cross_entropy(
 ) -> Array:
     axis = 1 if self.ndim > 1 else 0
     log_p = jax.nn.log_softmax(self, axis)
+    if weight is not None and weight.shape != (self.shape[axis],):
+        raise RuntimeError(
+            f"weight tensor should be defined either for all {self.shape[axis]} classes or no "
+            f"classes but got weight tensor of shape: {list(weight.shape)}"
+        )
     if self.shape == target.shape and jnp.issubdtype(target.dtype, jnp.floating):
+        if ignore_index >= 0:
+            raise RuntimeError("ignore_index is not supported for floating point target")
         return _soft_targets(log_p, target, weight, reduction, smoothing, axis)
     _check_target(self, target)
     if not jnp.issubdtype(target.dtype, jnp.integer):

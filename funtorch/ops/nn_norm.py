@@ -96,6 +96,8 @@ def batch_norm(
                 "Expected running_mean and running_var to be defined when training=False"
             )
         return _batch_norm_eval(input, running_mean, running_var, weight, bias, eps)
+    if eps <= 0:
+        raise ValueError(f"batch_norm eps must be positive during training, but got {eps}")
     count = int(np.prod(shape)) // max(shape[1], 1)
     if count == 1:
         raise ValueError(

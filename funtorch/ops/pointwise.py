@@ -104,24 +104,31 @@ _unary("acosh", jnp.arccosh, "Inverse hyperbolic cosine.", aliases=("arccosh",))
 _unary("atanh", jnp.arctanh, "Inverse hyperbolic tangent.", aliases=("arctanh",))
 _unary("deg2rad", lambda x: x * (np.pi / 180), "Degrees to radians.", saves=())
 _unary("rad2deg", lambda x: x * (180 / np.pi), "Radians to degrees.", saves=())
-_unary("sinc", lambda x: jnp.sinc(x), "sin(pi x) / (pi x).", aliases=("special.sinc",))
+def _sinc(x: Array) -> Array:
+    wide = x.astype(jnp.float32) if x.dtype in (jnp.float16, jnp.bfloat16) else x
+    return jnp.sinc(wide).astype(x.dtype)
+
+
+_unary("sinc", _sinc, "sin(pi x) / (pi x).", aliases=("special.sinc",))
 
 # Rounding ------------------------------------------------------------------------------------------
 
 
-def _whole(lower: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Integers are rounded already; gradients of rounding are zero."""
+def _steps(lower: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A function of steps: its gradient is zero."""
+    stepped = jax.custom_jvp(lower)
 
-    @jax.custom_jvp
-    def rounded(x: Array) -> Array:
-        return lower(x) if _floating(x) else x
-
-    @rounded.defjvp
+    @stepped.defjvp
     def _(primals, tangents):  # type: ignore[no-untyped-def]
-        out = rounded(*primals)
+        out = stepped(*primals)
         return out, jnp.zeros_like(out)
 
-    return rounded
+    return stepped
+
+
+def _whole(lower: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Rounding; integers are rounded already."""
+    return _steps(lambda x: lower(x) if _floating(x) else x)
 
 
 _unary("floor", _whole(jnp.floor), "Rounded down.", promote=None, saves=(), real=True)
@@ -210,13 +217,15 @@ def positive(self: Any) -> Any:
 
 
 def _sign(x: Array) -> Array:
+    if x.dtype == jnp.bool_:
+        return x
     return jnp.where(jnp.isnan(x), jnp.zeros_like(x), jnp.sign(x))
 
 
-_unary("sign", _whole(_sign), "-1, 0 or 1.", promote=None, saves=(), real=True)
+_unary("sign", _steps(_sign), "-1, 0 or 1.", promote=None, saves=(), real=True)
 _unary(
     "sgn",
-    lambda x: _sgn(x) if jnp.iscomplexobj(x) else _whole(_sign)(x),
+    lambda x: _sgn(x) if jnp.iscomplexobj(x) else _steps(_sign)(x),
     "The sign; for complex numbers x / |x|.",
     promote=None,
 )

@@ -90,6 +90,8 @@ def _reduced(base: Array, where: Where, source: Array, how: str, include_self: b
         start = jnp.asarray(_identity(how, base.dtype), base.dtype)
         base = jnp.where(_touched(base, where), start, base)
     at = _Where(where)
+    if base.dtype == jnp.bool_:  # True + True and True * True are True
+        how = {"sum": "amax", "prod": "amin"}.get(how, how)
     if how in ("amax", "amin"):
         return _extreme(base, source, at, how)
     if how == "prod":
