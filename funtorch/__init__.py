@@ -111,6 +111,7 @@ from funtorch.serialization import load, save
 from funtorch.storage import STORAGE_CLASSES as _STORAGE_CLASSES
 from funtorch.storage import TypedStorage, UntypedStorage, is_storage
 from funtorch.toplevel import (
+    _assert,
     are_deterministic_algorithms_enabled,
     can_cast,
     e,
@@ -165,6 +166,7 @@ _LAZY = (
     "distributions",
     "export",
     "flax",
+    "fx",
     "hub",
     "jit",
     "library",

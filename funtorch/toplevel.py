@@ -95,6 +95,11 @@ def typename(obj: Any, /) -> str:
     return f"{module}.{kind.__qualname__}"
 
 
+def _assert(condition: Any, message: str) -> None:
+    """`assert` as a function, which a traced graph can hold."""
+    assert condition, message
+
+
 def get_default_device() -> _device:
     """Where factory functions put tensors."""
     return default_device()
