@@ -29,13 +29,44 @@ def sign(*shape):
 
 V, S, I, D = (3, 4), (3, 4, 6), (3, 4, 6, 6), (3, 4, 4, 4, 4)  # vector, sequence, image, volume
 
-_ACTIVATIONS = """
-    CELU ELU GELU Hardshrink Hardsigmoid Hardswish Hardtanh LeakyReLU LogSigmoid Mish PReLU RReLU
-    ReLU ReLU6 SELU SiLU Sigmoid Softplus Softshrink Softsign Tanh Tanhshrink Identity Dropout
-    AlphaDropout FeatureAlphaDropout GLU Flatten
-"""
-ACTIVATIONS = _ACTIVATIONS.split()
-DISTANCES = ["L1Loss", "MSELoss", "SmoothL1Loss", "HuberLoss", "PairwiseDistance", "CosineSimilarity"]
+ACTIVATIONS = [
+    "CELU",
+    "ELU",
+    "GELU",
+    "Hardshrink",
+    "Hardsigmoid",
+    "Hardswish",
+    "Hardtanh",
+    "LeakyReLU",
+    "LogSigmoid",
+    "Mish",
+    "PReLU",
+    "RReLU",
+    "ReLU",
+    "ReLU6",
+    "SELU",
+    "SiLU",
+    "Sigmoid",
+    "Softplus",
+    "Softshrink",
+    "Softsign",
+    "Tanh",
+    "Tanhshrink",
+    "Identity",
+    "Dropout",
+    "AlphaDropout",
+    "FeatureAlphaDropout",
+    "GLU",
+    "Flatten",
+]
+DISTANCES = [
+    "L1Loss",
+    "MSELoss",
+    "SmoothL1Loss",
+    "HuberLoss",
+    "PairwiseDistance",
+    "CosineSimilarity",
+]
 
 GROUPS = {
     "activations": {
