@@ -27,6 +27,25 @@ def is_leaf(node: Any) -> bool:
     return isinstance(node, Tensor)
 
 
+class _InOrder(dict[Any, Any]):
+    """A dict that JAX flattens as it is; a plain one it would sort."""
+
+
+tree.register_pytree_node(
+    _InOrder, lambda d: (tuple(d.values()), tuple(d)), lambda k, v: dict(zip(k, v, strict=True))
+)
+
+
+def in_order(node: Any) -> Any:
+    """Arguments or results whose dicts keep the order of their keys when they are flattened."""
+    if type(node) is dict:
+        return _InOrder({k: in_order(v) for k, v in node.items()})
+    if isinstance(node, tuple | list) and not isinstance(node, Tensor):
+        parts = [in_order(x) for x in node]
+        return type(node)(*parts) if hasattr(node, "_fields") else type(node)(parts)
+    return node
+
+
 class Traced:
     """A function's captured program, and how its outputs are put together.
 

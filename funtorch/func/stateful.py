@@ -16,7 +16,7 @@ import numpy as np
 
 from funtorch.device import place_of
 from funtorch.dispatch import read
-from funtorch.func.pure import is_leaf, tree
+from funtorch.func.pure import in_order, is_leaf, tree
 from funtorch.lowering import Aval, Captured, Value, aval_of, capture
 from funtorch.lowering.op import lowering_for
 from funtorch.lowering.program import Program, prune
@@ -144,7 +144,7 @@ def purify(
     tensor in place that is neither state nor input.
     """
     kept, aliases = plain_state(state)
-    leaves, structure = tree.tree_flatten((args, kwargs), is_leaf=is_leaf)
+    leaves, structure = tree.tree_flatten(in_order((args, kwargs)), is_leaf=is_leaf)
     given = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
     found = [read(t).aval for t in given] if avals is None else list(avals)
     tensors = list(kept.values())
@@ -164,7 +164,7 @@ def purify(
         try:
             with randomness_within(None, key):  # type: ignore[arg-type]
                 result = function(*own_args, **own_kwargs)
-            out_leaves, out_tree = tree.tree_flatten(result, is_leaf=is_leaf)
+            out_leaves, out_tree = tree.tree_flatten(in_order(result), is_leaf=is_leaf)
             outs = [read(leaf) for leaf in out_leaves if isinstance(leaf, Tensor)]
             ended, after = [t._storage.value for t in tensors], [read(t) for t in inputs]
         finally:

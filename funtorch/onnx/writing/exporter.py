@@ -28,7 +28,7 @@ from funtorch.export.build import (
 from funtorch.export.dims import Dim
 from funtorch.export.program import ExportedProgram
 from funtorch.export.runtime import entries_of
-from funtorch.func.pure import is_leaf, tree
+from funtorch.func.pure import in_order, is_leaf, tree
 from funtorch.func.stateful import module_state
 from funtorch.grad_mode import no_grad
 from funtorch.lowering.symbolic import ShapeError
@@ -327,7 +327,8 @@ def _expected(
     if not (pure.changed or pure.written or pure.draws):
         with no_grad():
             result = request.function(*request.args, **request.kwargs)
-        leaves = [x for x in tree.tree_flatten(result, is_leaf=is_leaf)[0] if isinstance(x, Tensor)]
+        leaves = tree.tree_flatten(in_order(result), is_leaf=is_leaf)[0]
+        leaves = [x for x in leaves if isinstance(x, Tensor)]
         return [np.asarray(to_host(t.detach())) for t in leaves]
     return pure_outputs(recording, pure.n_outputs)(weights_of(recording), inputs)
 

@@ -273,7 +273,9 @@ class Graph:
         if x.array is not None and x.array.size <= SMALL and not x.partial:
             with np.errstate(all="ignore"):
                 return self.const(x.array.astype(dtype))
-        return self.op("Cast", x, to=dtype, dtype=dtype)  # type: ignore[no-any-return]
+        # What does not fit float8 becomes infinite or NaN, here as in PyTorch.
+        extra = {"saturate": 0} if dtype.name.startswith("float8") else {}
+        return self.op("Cast", x, to=dtype, dtype=dtype, **extra)  # type: ignore[no-any-return]
 
     def reshape(self, x: Val, shape: Sequence[Any]) -> Val:
         """Reshape. -1 is written for one symbolic dimension, so that no size is computed."""

@@ -12,9 +12,10 @@ import numpy as np
 import onnx
 
 from funtorch.bridge import as_tensor
+from funtorch.dispatch import to_host
 from funtorch.onnx.writing import external
 from funtorch.onnx.writing.proto import Finished
-from funtorch.onnx.writing.runtimes import Runner, runner
+from funtorch.onnx.writing.runtimes import Runner, runner, typed
 from funtorch.tensor import Tensor
 
 LIMIT = 2_000_000_000  # bytes that one protobuf message may have, with some room
@@ -122,14 +123,14 @@ class ONNXProgram:
             external.replaced(Path(destination), lambda file: file.write(data))
 
     def _flat(self, args: Sequence[Any], kwargs: dict[str, Any]) -> list[np.ndarray[Any, Any]]:
-        return [np.asarray(t.detach()) for t in self._arguments(args, kwargs)]
+        return [np.asarray(to_host(t.detach())) for t in self._arguments(args, kwargs)]
 
     def __call__(self, *args: Any, **kwargs: Any) -> list[Tensor]:
         """Run on tensors; the outputs as a list."""
         if self._runner is None:
             self._runner = runner(self)
         feeds = dict(zip(self.input_names, self._flat(args, kwargs), strict=True))
-        return [as_tensor(a) for a in self._runner(feeds)]
+        return [as_tensor(a) for a in typed(self._runner(feeds), self._finished.outputs)]
 
     def initialize_inference_session(self, *_: Any, **__: Any) -> None:
         """Load the model into the runtime now and not at the first call."""

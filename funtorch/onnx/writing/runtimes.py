@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,14 @@ def runner(program: Any) -> Runner:
         return _session(onnxruntime, program)
     except onnxruntime.capi.onnxruntime_pybind11_state.NotImplemented:
         return _reference(program)  # a type for which onnxruntime has no kernel
+
+
+def typed(arrays: Sequence[Array], values: Sequence[Any]) -> list[Array]:
+    """Results under the dtypes they have: onnxruntime hands out bfloat16 as bits."""
+    return [
+        np.asarray(a) if a.dtype == v.dtype else np.asarray(a).view(v.dtype)
+        for a, v in zip(arrays, values, strict=True)
+    ]
 
 
 def _session(onnxruntime: Any, program: Any) -> Runner:

@@ -18,7 +18,7 @@ from funtorch.onnx.writing.emit import Emitter, constants_of, weights_of
 from funtorch.onnx.writing.graph import Graph
 from funtorch.onnx.writing.program import ONNXProgram
 from funtorch.onnx.writing.proto import Finished
-from funtorch.onnx.writing.runtimes import runner
+from funtorch.onnx.writing.runtimes import runner, typed
 from funtorch.tensor import Tensor
 
 NEXT = ".next"
@@ -54,7 +54,7 @@ class TrainingProgram(ONNXProgram):
         rates = {n: v if rates.get(n) is None else rates[n] for n, v in self.rates.items()}
         feeds = dict(zip(self.input_names, self._flat(args, kwargs), strict=True))
         feeds.update({n: np.asarray(v, np.float32) for n, v in rates.items()})
-        outs = self._runner({**feeds, **self.state})
+        outs = typed(self._runner({**feeds, **self.state}), self._finished.outputs)
         n = len(outs) - len(self._changing)
         self.state = dict(zip(self._changing, outs[n:], strict=True))
         return [as_tensor(a) for a in outs[:n]]

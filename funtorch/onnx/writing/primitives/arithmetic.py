@@ -313,7 +313,13 @@ def shift_right_logical(g: Any, eqn: Any, x: Val, by: Val) -> Any:
 def shift_right_arithmetic(g: Any, eqn: Any, x: Val, by: Val) -> Any:
     if x.dtype.kind == "u":
         return g.op("BitShift", x, by, direction="RIGHT")
-    factor = g.op("Pow", g.const(2, np.int64), g.cast(by, np.int64))
+    last = g.const(8 * x.dtype.itemsize - 1, np.int64)  # more than that leaves the sign only
+    by = g.cast(by, np.int64)
+    outside = g.op("Or", g.op("Less", by, g.const(0, np.int64)), g.op("Greater", by, last))
+    by = g.where(outside, last, by)
+    if x.dtype.itemsize == 8:
+        by = g.op("Min", by, g.const(62, np.int64))
+    factor = g.op("Pow", g.const(2, np.int64), by)
     wide = g.cast(x, np.int64)
     rest = g.op("Mod", wide, factor)
     return g.cast(g.op("Div", g.op("Sub", wide, rest), factor), x.dtype)

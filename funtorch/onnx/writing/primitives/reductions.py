@@ -96,27 +96,35 @@ def _running(name: str, step: Any) -> None:
 
 def running(g: Any, x: Val, axis: int, reverse: int, step: Any) -> Val:
     """step(total, element) along an axis, from its first element on: a Scan."""
-    shape: Any = x.shape
-    rest = (*shape[:axis], *shape[axis + 1 :])
-    first = g.op("Gather", x, g.const(-1 if reverse else 0, np.int64), axis=axis, shape=rest)
+    front = [axis, *(d for d in range(x.ndim) if d != axis)]
+    moved = g.transpose(x, front)
+    n, *rest = moved.shape
+    first = g.op("Gather", moved, g.const(-reverse, np.int64), axis=0, shape=tuple(rest))
     body = Block(g.block)
-    total, element = g.value("total", x.dtype, rest), g.value("element", x.dtype, rest)
+    total = g.value("total", x.dtype, tuple(rest))
+    element = g.value("element", x.dtype, tuple(rest))
     body.inputs = [total, element]
     with g.within(body):
         new = step(g, total, element)
-        body.outputs = [g.op("Identity", new, shape=rest) for _ in range(2)]
-    others = g.slice(x, axis, 0, -1, size=shape[axis] - 1) if reverse else g.slice(
-        x, axis, 1, np.iinfo(np.int64).max, size=shape[axis] - 1)  # fmt: skip
+        body.outputs = [g.op("Identity", new, shape=tuple(rest)) for _ in range(2)]
+    bounds = (0, -1) if reverse else (1, np.iinfo(np.int64).max)
+    others = g.slice(moved, 0, *bounds, size=n - 1)
     _, found = g.op(
-        "Scan", first, others, n=2, dtype=x.dtype, body=body, num_scan_inputs=1,
-        scan_input_axes=[axis], scan_output_axes=[axis], scan_input_directions=[reverse],
+        "Scan",
+        first,
+        others,
+        n=2,
+        dtype=x.dtype,
+        body=body,
+        num_scan_inputs=1,
+        scan_input_directions=[reverse],
         scan_output_directions=[reverse],
-    )  # fmt: skip
-    found.shape = found.held = (*shape[:axis], shape[axis] - 1, *shape[axis + 1 :])
-    parts = [g.unsqueeze(first, [axis]), found]
-    made = g.concat(parts[::-1] if reverse else parts, axis)
-    made.shape = made.held = shape
-    return made  # type: ignore[no-any-return]
+    )
+    found.shape = found.held = others.shape
+    parts = [g.unsqueeze(first, [0]), found]
+    made = g.concat(parts[::-1] if reverse else parts, 0)
+    made.shape = made.held = moved.shape
+    return g.transpose(made, np.argsort(front))  # type: ignore[no-any-return]
 
 
 def _log_sum(g: Any, a: Val, b: Val) -> Val:

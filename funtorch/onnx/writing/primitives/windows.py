@@ -53,7 +53,8 @@ def conv_general_dilated(g: Any, eqn: Any, x: Val, kernel: Val) -> Any:
     if p["batch_group_count"] > 1:
         x = _batch_groups(g, x, p["batch_group_count"])
         groups = p["batch_group_count"]
-    kind = np.dtype(eqn.outvars[0].aval.dtype)
+    wanted = np.dtype(eqn.outvars[0].aval.dtype)
+    kind = wanted if wanted.kind in "fV" else np.dtype(np.float64)  # Conv knows no whole numbers
     x, kernel = g.cast(x, kind), g.cast(kernel, kind)
     pads = list(p["padding"])
     if any(d != 1 for d in p["lhs_dilation"]) or any(
@@ -69,7 +70,7 @@ def conv_general_dilated(g: Any, eqn: Any, x: Val, kernel: Val) -> Any:
         shape=tuple(out[d] for d in numbers.out_spec),
     )  # fmt: skip
     inverse = [numbers.out_spec.index(d) for d in range(len(out))]
-    return g.transpose(made, inverse)
+    return g.cast(g.transpose(made, inverse), wanted)
 
 
 def _padded_shape(shape: Any, config: Any) -> tuple[Any, ...]:
