@@ -154,3 +154,91 @@ def test_several_outputs_and_nested_arguments():
     assert program.input_names == ["pair_0", "pair_1", "scale"]
     found = program(*args, scale=torch.tensor(2.0))
     assert len(found) == 3
+
+
+@pytest.mark.parametrize("opset", [18, 21, 23, 26])
+def test_opsets(opset):
+    parts = nn.GELU(), nn.GroupNorm(2, 4), nn.CircularPad1d(1), nn.RMSNorm(5)
+    model = nn.Sequential(nn.Linear(3, 3), *parts)
+    program = torch.onnx.export(model, (torch.randn(2, 4, 3),), opset_version=opset)
+    assert program.model_proto.opset_import[0].version == opset
+
+
+def test_an_opset_that_is_not_there():
+    with pytest.raises(ValueError, match="18 to 26"):
+        torch.onnx.export(nn.ReLU(), (torch.randn(2),), opset_version=17)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_types(dtype):
+    model = nn.Sequential(nn.Linear(4, 8), nn.GELU(), nn.LayerNorm(8)).to(dtype).eval()
+    x = torch.randn(2, 4).to(dtype)
+    program = torch.onnx.export(model, (x,), dynamic_shapes=({0: "n"},))
+    assert program(x)[0].dtype is dtype
+
+
+def test_modules_as_functions():
+    model, x = example("text")
+    shape = ({0: "batch"},)
+    program = torch.onnx.export(model, (x,), dynamic_shapes=shape, export_modules_as_functions=True)
+    proto = program.model_proto
+    kinds = [n.op_type for n in proto.graph.node if n.op_type != "Constant"]
+    assert kinds[:2] == ["Embedding", "TransformerEncoder"]
+    calls = {f.name: [n.op_type for n in f.node] for f in proto.functions}
+    assert calls["TransformerEncoder"] == ["TransformerEncoderLayer"] * 2  # one body for both
+    some = torch.onnx.export(model, (x,), export_modules_as_functions={nn.LayerNorm})
+    assert [f.name for f in some.model_proto.functions] == ["LayerNorm"]
+
+
+def test_control_flow():
+    @torch.jit.script
+    def walk(x):
+        steps = torch.zeros((), dtype=torch.int64)
+        while steps < 5 and x.sum() < 100:
+            x = x * 2 + 1
+            steps = steps + 1
+        if x.mean() > 40:
+            x = -x
+        return x, steps
+
+    program = torch.onnx.export(walk, (torch.ones(3),))
+    assert {"Loop", "If"} <= {n.op_type for n in program.model_proto.graph.node}
+    for start in (torch.ones(3), torch.full((3,), 30.0)):
+        for ours, theirs in zip(walk(start), program(start)):
+            np.testing.assert_allclose(ours.numpy(), theirs.numpy())
+
+
+def test_translation_table():
+    def swish(g, self):
+        return g.op("Swish", self, domain="my.ops", shape=self.shape)
+
+    table = {
+        nn.functional.silu: swish,
+        torch.relu: lambda g, self: g.op("Max", self, g.like(0, self)),
+    }
+    model = nn.Sequential(nn.ReLU(), nn.Linear(3, 3))
+    program = torch.onnx.export(model, (torch.randn(2, 3),), custom_translation_table=table)
+    assert program.model_proto.graph.node[1].op_type == "Max"
+
+
+def test_an_exported_program():
+    model, x = example("mlp")
+    batch = torch.export.Dim("batch")
+    exported = torch.export.export(model, (x,), dynamic_shapes=({0: batch},))
+    program = torch.onnx.export(exported)
+    assert program.exported_program is exported
+    x = torch.randn(7, 3)
+    np.testing.assert_allclose(program(x)[0].numpy(), model(x).detach().numpy(), atol=1e-6)
+
+
+def test_training_mode_says_what_it_leaves_out():
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    with pytest.warns(UserWarning, match=r"1\.running_mean"):
+        torch.onnx.export(model, (torch.randn(5, 3),))
+    assert model[1].num_batches_tracked == 0
+
+
+def test_a_wrong_translation_is_found():
+    wrong = {torch.relu: lambda g, self: g.op("Neg", self)}
+    with pytest.raises(torch.onnx.OnnxExporterError, match="differs"):
+        torch.onnx.export(nn.ReLU(), (torch.randn(3),), custom_translation_table=wrong)

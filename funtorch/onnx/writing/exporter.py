@@ -98,6 +98,8 @@ def export(
     if that is installed, and must agree with funtorch.
 
     custom_translation_table: op -> rule(g, *arguments of the op) -> value; see `writing.table`.
+    export_modules_as_functions: each module's call becomes one node, that of a local function (True), or
+    only those of these classes.
 
     Raises UnsupportedOps, which names every op without a form in ONNX; ShapeError; VerificationError.
     """
@@ -113,6 +115,8 @@ def export(
         recording, opset_version, names, output_names, custom_translation_table, model
     )
     finished.domains.update(custom_opsets or {})
+    if export_modules_as_functions:
+        finished.fold(export_modules_as_functions)
     given = model if isinstance(model, ExportedProgram) else None
     program = ONNXProgram(finished, given, functools.partial(_flat_arguments, request))
     check.checked(program)

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from funtorch.onnx.writing.functions import DOMAIN, Functions
 from funtorch.onnx.writing.graph import Graph
 from funtorch.onnx.writing.values import Block, Node, Val
 from funtorch.version import __version__
@@ -80,6 +81,21 @@ class Finished:
             for inner in subgraphs(node):
                 used.update(reads(inner))
         self.initializers = {n: a for n, a in g.initializers.items() if n in used}
+        self.functions: list[onnx.FunctionProto] = []
+
+    def fold(self, classes: Any) -> None:
+        """Make local functions of the calls of modules: of all classes (True), or of these."""
+        opsets = [*self._opsets(), helper.make_opsetid(DOMAIN, 1)]
+        made = Functions(classes, message)
+        outputs = {v.name for v in self.outputs}
+        self.nodes = live(made.folded(self.nodes, outputs, opsets), self.outputs)
+        self.functions = list(made.made.values())
+        if self.functions:
+            self.domains[DOMAIN] = 1
+
+    def _opsets(self) -> list[onnx.OperatorSetIdProto]:
+        opsets = [helper.make_opsetid("", self.opset)]
+        return opsets + [helper.make_opsetid(d, v) for d, v in sorted(self.domains.items())]
 
     def _named(self, g: Graph, outputs: list[Val], names: Sequence[str]) -> list[Val]:
         """The outputs under their names; what is no node's own output gets a node."""
@@ -115,11 +131,10 @@ class Finished:
         return self._model(graph)
 
     def _model(self, graph: onnx.GraphProto) -> onnx.ModelProto:
-        opsets = [helper.make_opsetid("", self.opset)]
-        opsets += [helper.make_opsetid(d, v) for d, v in sorted(self.domains.items())]
         made = helper.make_model(
             graph,
-            opset_imports=opsets,
+            functions=self.functions,
+            opset_imports=self._opsets(),
             ir_version=ir_version(self.opset),
             producer_name="funtorch",
             producer_version=__version__,
