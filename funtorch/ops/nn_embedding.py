@@ -60,21 +60,12 @@ def embedding(
     if max_norm is not None:
         renormalise(weight, input, max_norm, norm_type)
     if sparse:
-        return lookup(weight, input, padding_idx, scale_grad_by_freq)
+        return sparse_rows[0](weight, input, padding_idx, scale_grad_by_freq)
     return _embedding(weight, input, padding_idx, scale_grad_by_freq)
 
 
-def lookup(weight: Tensor, indices: Tensor, padding: int | None, by_frequency: bool) -> Tensor:
-    """Rows by index, with a sparse gradient. [n, d], [...] -> [..., d]"""
-    if by_frequency:
-        raise RuntimeError(
-            "embedding_backward: scale_grad_by_freq not supported with sparse gradients"
-        )
-    return sparse_rows[0](weight, indices, padding)
-
-
 sparse_rows: list[Any] = []
-"""(weight, indices, padding) -> rows with a sparse gradient; `sparse`, which stands above, puts it here."""
+"""(weight, indices, padding, by frequency?) -> rows with a sparse gradient; put here by `sparse`."""
 
 
 def renormalise(weight: Tensor, input: Tensor, max_norm: float, norm_type: float) -> None:

@@ -10,7 +10,7 @@ from jax import lax
 from funtorch import dtypes
 from funtorch.ops._declare import Array, composite, op
 from funtorch.ops.creation import arange
-from funtorch.ops.nn_embedding import lookup, renormalise
+from funtorch.ops.nn_embedding import renormalise, sparse_rows
 from funtorch.tensor import Tensor, dtype_of, size_of
 
 
@@ -136,7 +136,7 @@ def _sparse_bags(weight: Tensor, flat: Tensor, bags: Tensor, weights: Any, how: 
         keep = (flat != padding).nonzero().squeeze(1)
         flat, bags = flat[keep], bags[keep]
         weights = None if weights is None else weights[keep]
-    rows = lookup(weight, flat, None, by_frequency)
+    rows = sparse_rows[0](weight, flat, None, by_frequency)
     places = arange(size_of(flat)[0], device=flat.device)
     return _bagged(rows, places, bags, weights, count, mode, None, False)
 

@@ -17,17 +17,22 @@ from funtorch.tensor import Tensor, device_of_tensor, from_host, size_of
 class RowsBackward(Node):
     """Gradient of a lookup: the rows of the output's gradient, at the indices that asked for them."""
 
-    __slots__ = ("indices", "padding", "shape")
+    __slots__ = ("by_frequency", "indices", "padding", "shape")
 
     indices: Tensor
     padding: int | None
     shape: tuple[int, ...]
+    by_frequency: bool
 
     def apply(self, grads: list[Tensor | None]) -> list[Any]:
         """[..., d] -> COO [n, d] with one dense dimension, not coalesced; padding is left out."""
         (grad,) = grads
         if grad is None:
             return [None]
+        if self.by_frequency:
+            raise RuntimeError(
+                "embedding_backward: scale_grad_by_freq not supported with sparse gradients"
+            )
         flat, rows = self.indices.reshape(-1).long(), grad.reshape(-1, self.shape[1])
         if self.padding is not None:
             keep = np.nonzero(np.asarray(to_host(flat)) != self.padding)[0]
@@ -40,7 +45,7 @@ class RowsBackward(Node):
         return "EmbeddingBackward0"
 
 
-def rows_of(weight: Tensor, indices: Tensor, padding: int | None) -> Tensor:
+def rows_of(weight: Tensor, indices: Tensor, padding: int | None, by_frequency: bool) -> Tensor:
     """weight[indices], its gradient sparse. [n, d], [...] -> [..., d]"""
     with no_grad():
         made: Tensor = nn_embedding._embedding(weight, indices, None, False)
@@ -48,6 +53,7 @@ def rows_of(weight: Tensor, indices: Tensor, padding: int | None) -> Tensor:
     if mode.enabled and edge is not None:
         node = RowsBackward((edge,), (made._value.aval,))
         node.indices, node.padding, node.shape = indices.detach(), padding, size_of(weight)
+        node.by_frequency = by_frequency
         made._node, made._requires = node, True
     return made
 
