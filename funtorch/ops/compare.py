@@ -293,20 +293,3 @@ def bincount(self: Tensor, weights: Tensor | None = None, minlength: int = 0) ->
     counts = np.bincount(to_host(self), given, minlength)
     kind = np.int64 if given is None else (given.dtype if given.dtype == np.float32 else np.float64)
     return _host(self, counts.astype(kind))
-
-
-@composite("method")
-def histc(self: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Tensor:
-    """A histogram of `bins` equal bins. A barrier. -> [bins]"""
-    if bins <= 0:
-        raise RuntimeError("bins must be > 0")
-    array = to_host(self).reshape(-1)
-    low, high = float(min), float(max)
-    if low == high and array.size:
-        low, high = float(array.min()), float(array.max())
-    if low == high:
-        low, high = low - 1, high + 1
-    if low > high:
-        raise RuntimeError("max must be larger than min")
-    counts, _ = np.histogram(array.astype(np.float64), bins, (low, high))
-    return _host(self, counts.astype(array.dtype))

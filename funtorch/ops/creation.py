@@ -16,7 +16,7 @@ from funtorch.device import device_of, place_of
 from funtorch.dispatch import OpInfo, create
 from funtorch.layouts import strided
 from funtorch.lowering import META, Op, Value, aval_of
-from funtorch.ops._declare import Array, composite, op
+from funtorch.ops._declare import Array, Dtype, Scalar, composite, op
 from funtorch.ops.memory import _clone, as_dtype, convert, strides_for
 from funtorch.tensor import (
     Tensor,
@@ -422,20 +422,37 @@ def linspace(
     requires_grad: bool = False,
 ) -> Tensor:
     """`steps` equidistant numbers from start to end. -> [steps]"""
-    start, end = _scalar(start), _scalar(end)
+    between = isinstance(start, Tensor) or isinstance(end, Tensor)
+    if not between:
+        start, end = _scalar(start), _scalar(end)
     if isinstance(steps, float):
         raise TypeError("linspace(): argument 'steps' must be int, not float")
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
-    default = dtypes.get_default_dtype()
     if dtype is None:
-        dtype = default.to_complex() if type(start + end) is _COMPLEX else default
+        dtype = dtypes.get_default_dtype()
+        if any(_is_complex(bound) for bound in (start, end)):
+            dtype = dtype.to_complex()
     kind = as_dtype(dtype)
+    if between:
+        if any(isinstance(b, Tensor) and b.ndim for b in (start, end)):
+            raise RuntimeError("linspace only supports 0-dimensional start and end tensors")
+        return finish(_between(start, end, steps, kind), requires_grad, out, dtype)
     place = place_of(device)
     if place is META:
         return wrap(Value(aval_of((steps,), kind.numpy, META)))
     made = create(_LINSPACE, (steps, kind.numpy), (start, end), place)
     return finish(made, requires_grad, out, dtype)
+
+
+def _is_complex(bound: Any) -> bool:
+    return dtype_of(bound).is_complex if isinstance(bound, Tensor) else type(bound) is _COMPLEX
+
+
+@op(function=False, differentiable=False)
+def _between(start: Array | Scalar, end: Array | Scalar, steps: int, dtype: Dtype) -> Array:
+    """`linspace` whose ends are in the program. [], [] -> [steps]"""
+    return _lower_linspace((), (start, end), (steps, dtype))[0]
 
 
 @composite()

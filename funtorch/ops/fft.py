@@ -187,7 +187,7 @@ def _declare_all(
             promote="float",
             saves=(),
             grad_name=grad_name,
-            out="cast",
+            out="exact" if name in ("ifft", "ihfft") else "cast",
             order=_order(kind),
         )(body)
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
+from funtorch.dispatch import to_host
 from funtorch.ops._declare import TABLE, Array, composite, op, return_type
-from funtorch.tensor import Tensor, dtype_of
+from funtorch.ops._linalg import readable
+from funtorch.tensor import Tensor, dtype_of, from_host
 
 
 @op(function=False, differentiable=False)
@@ -53,16 +56,21 @@ def _edges(points: Tensor, bins: Any, limits: Any) -> list[Tensor]:
     return made
 
 
-def _limits(x: Tensor, given: Any) -> tuple[float, float]:
+def _limits(x: Tensor, given: Any, margin: float = 0.5) -> tuple[Any, Any]:
+    """The range given, or that of the elements; on both sides wider by `margin` if it is a point."""
     if given is not None:
         low, high = map(float, given)
     elif not x.numel():
         low, high = 0.0, 1.0
+    elif not readable(x):
+        least, most = x.min(), x.max()
+        apart = margin * (least == most)
+        return least - apart, most + apart
     else:
         low, high = float(x.min()), float(x.max())
     if not (low <= high < float("inf")) or low == -float("inf"):
         raise RuntimeError(f"histogramdd: range [{low}, {high}] is not finite or not ordered")
-    return (low - 0.5, high + 0.5) if low == high else (low, high)
+    return (low - margin, high + margin) if low == high else (low, high)
 
 
 @composite()
@@ -106,3 +114,25 @@ def histogram(
     flat = None if weight is None else weight.reshape(-1)
     found = _counted(points, flat, edges, density)
     return return_type("histogram", "hist bin_edges")(found, edges[0])
+
+
+@composite("method")
+def histc(self: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Tensor:
+    """A histogram of `bins` equal bins. A barrier, unless within a transform. -> [bins]"""
+    if bins <= 0:
+        raise RuntimeError("bins must be > 0")
+    if not readable(self):
+        points = self.reshape(-1, 1)
+        low, high = _limits(points, None if min == max else (min, max), 1)
+        edges = TABLE["linspace"].facade(low, high, bins + 1, dtype=dtype_of(self))
+        return _counted(points, None, [edges], False)
+    array = to_host(self).reshape(-1)
+    low, high = float(min), float(max)
+    if low == high and array.size:
+        low, high = float(array.min()), float(array.max())
+    if low == high:
+        low, high = low - 1, high + 1
+    if low > high:
+        raise RuntimeError("max must be larger than min")
+    counts, _ = np.histogram(array.astype(np.float64), bins, (low, high))
+    return from_host(counts.astype(array.dtype), device=self.device)

@@ -385,7 +385,8 @@ def matrix_power(self: Tensor, n: int) -> Tensor:
         base = base @ base if count else base
     if result is None:
         eye = TABLE["eye"].facade(self.shape[-1], dtype=self.dtype, device=self.device)
-        return eye.expand(*self.shape).clone()
+        nothing = self.masked_fill(TABLE["ones_like"].facade(self, dtype=dtypes.bool_), 0)
+        return nothing + eye  # on the tape, as PyTorch's
     return result.clone() if result is self else result
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -339,10 +340,22 @@ def _check_factor(name: str, b: Array, factor: Array) -> None:
         )
 
 
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def _cholesky_solved(b: Array, factor: Array, upper: bool) -> Array:
     lower = _adjoint(jnp.triu(factor)) if upper else jnp.tril(factor)
     y = _triangular(lower, b, upper=False, left=True, unit=False)
     return _triangular(_adjoint(lower), y, upper=True, left=True, unit=False)
+
+
+@_cholesky_solved.defjvp
+def _cholesky_solved_jvp(upper, primals, tangents):  # type: ignore[no-untyped-def]
+    """As PyTorch derives it: the tangent of the factor counts in both triangles."""
+    (b, factor), (db, moved) = primals, tangents
+    x = _cholesky_solved(b, factor, upper)
+    lower = _adjoint(jnp.triu(factor)) if upper else jnp.tril(factor)
+    moved = _adjoint(moved) if upper else moved
+    change = moved @ (_adjoint(lower) @ x) + lower @ (_adjoint(moved) @ x)
+    return x, _cholesky_solved(db - change, factor, upper)
 
 
 @op("method", order=columns_first(), out="cast all")
@@ -479,4 +492,4 @@ def linalg_lstsq(
         # LAPACK gives residuals only if no matrix of the batch lacks rank.
         residuals = residuals.new_empty((0,))
     made = return_type("linalg_lstsq", "solution residuals rank singular_values")
-    return made(solution, residuals, rank, values)
+    return made(solution, residuals, rank, values.detach())

@@ -322,12 +322,11 @@ def _tensordot(a: Array, b: Array, dims: Any) -> Array:
 
 
 @composite()
-def tensordot(a: Tensor, b: Tensor, dims: Any = 2, out: Any = None) -> Tensor:
+def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
     """Products summed over chosen dimensions of both."""
     if isinstance(dims, Tensor):
         dims = dims.tolist()
-    made = _tensordot(a, b, dims)
-    return made if out is None else out.copy_(made)
+    return _tensordot(a, b, dims)
 
 
 def _like_both(index: int, ndim: int, args: Sequence[Any]) -> Sequence[int] | None:

@@ -285,9 +285,7 @@ def _cross_map_lrn2d(self: Array, size: int, alpha: float, beta: float, k: float
     return _cross_map(self, size, alpha, beta, k)
 
 
-@composite("functional", function=False)
-def normalize(
-    input: Tensor, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out: Any = None
-) -> Tensor:
+@composite("functional", function=False, out="cast")
+def normalize(input: Tensor, p: float = 2.0, dim: Any = 1, eps: float = 1e-12) -> Tensor:
     """Vectors along a dimension divided by their p-norm. [...] -> [...]"""
     return input / input.norm(p, dim, keepdim=True).clamp_min(eps).expand_as(input)

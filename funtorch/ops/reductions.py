@@ -13,6 +13,7 @@ from jax import lax
 
 from funtorch import dtypes
 from funtorch.ops._declare import TABLE, Array, Scalar, composite, op, return_type
+from funtorch.ops._promote import refuse
 from funtorch.ops.view_ops import wrap_dim
 from funtorch.tensor import Tensor
 
@@ -51,6 +52,8 @@ def nansum(
     self: Array, dim: Ints = None, keepdim: bool = False, *, dtype: Dtype | None = None
 ) -> Array:
     """The sum, NaN counting as zero. [...] -> [...]"""
+    if dtype is not None and jnp.issubdtype(self.dtype, jnp.inexact):
+        refuse("nansum", np.zeros((), dtype), "i", "b")
     x = _accumulated(self, dtype)
     if jnp.iscomplexobj(x):
         raise RuntimeError("nansum does not support complex inputs")
@@ -447,9 +450,24 @@ def _quantile(name: str, lower: Any) -> Any:
             )
         return found
 
-    body.__name__ = name
-    body.__doc__ = "Quantiles of all elements or along a dimension. [...], [k] -> [k, ...]"
-    return op("method", saves=("self", "q"), order=_quantiles_last)(body)
+    body.__name__ = f"_{name}"
+    inner = op(function=False, saves=("self", "q"), order=_quantiles_last)(body)
+
+    def function(
+        self: Tensor,
+        q: Any,
+        dim: int | None = None,
+        keepdim: bool = False,
+        *,
+        interpolation: str = "linear",
+    ) -> Tensor:
+        if isinstance(q, Tensor) and interpolation != "linear":
+            q = q.detach()  # only its rank counts
+        return inner(self, q, dim, keepdim, interpolation=interpolation)
+
+    function.__name__ = name
+    function.__doc__ = "Quantiles of all elements or along a dimension. [...], [k] -> [k, ...]"
+    return composite("method")(function)
 
 
 def _quantiles_last(index: int, ndim: int, args: Sequence[Any]) -> Sequence[int] | None:
@@ -458,8 +476,8 @@ def _quantiles_last(index: int, ndim: int, args: Sequence[Any]) -> Sequence[int]
     return (*range(1, ndim), 0) if several else None
 
 
-quantile = _quantile("quantile", jnp.quantile)
-nanquantile = _quantile("nanquantile", jnp.nanquantile)
+_quantile("quantile", jnp.quantile)
+_quantile("nanquantile", jnp.nanquantile)
 
 
 # Norms and log-sums ------------------------------------------------------------------------------------

@@ -64,7 +64,7 @@ def _product_jvp(where, primals, tangents):  # type: ignore[no-untyped-def]
     (base, source), (dbase, dsource) = primals, tangents
     out = _product(base, source, where)
     zeros = (base == 0).astype(base.dtype) + _count(base, where.index, source == 0)
-    rest = jnp.where(base == 0, 1, base).at[where.index].multiply(jnp.where(source == 0, 1, source))
+    rest = _product(jnp.where(base == 0, 1, base), jnp.where(source == 0, 1, source), where)
 
     def others(x: Array, zeros: Array, out: Array, rest: Array) -> Array:
         alone = jnp.where((zeros == 1) & (x == 0), rest, 0)

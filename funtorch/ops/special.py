@@ -51,6 +51,9 @@ def _zeta_series(x: Array, q: Array) -> Array:
 
     _, a, total = lax.while_loop(unfinished, add, (0, q, q**-x))
     tail = a**-x
+    # A term too small to matter ends the sum; beyond it there would be infinity times zero.
+    done, summed = tail < jnp.finfo(x.dtype).eps * total, total
+    done = done | ((tail == 0) & (x < 1e12))
     total = total + tail * a / (x - 1) - 0.5 * tail
     factor = jnp.ones_like(x)
     for k, coefficient in enumerate(_BERNOULLI):
@@ -59,7 +62,7 @@ def _zeta_series(x: Array, q: Array) -> Array:
         total = total + coefficient * factor * tail
         factor = factor * (x + 2 * k + 1)
         tail = tail / a
-    return total
+    return jnp.where(done, summed, total)
 
 
 def _zeta_value(x: Array, q: Array) -> Array:
@@ -68,9 +71,8 @@ def _zeta_value(x: Array, q: Array) -> Array:
     # Far below zero the sum would never end; nobody asks there.
     safe = jnp.where(fits, jnp.maximum(q, -1e4), 1)
     found = _zeta_series(jnp.where(fits, x, 2), safe)
-    pole = (x == 1) | ((q <= 0) & (q == jnp.floor(q)) & (x > 1))
-    found = jnp.where(fits, found, jnp.where(pole, jnp.inf, jnp.nan))
-    return jnp.where((q == jnp.inf) & (x > 1), 0, found).astype(x.dtype)
+    pole = (x == 1) | ((q <= 0) & (q == jnp.floor(q)) & ~(x < 1))
+    return jnp.where(fits, found, jnp.where(pole, jnp.inf, jnp.nan)).astype(x.dtype)
 
 
 @jax.custom_jvp
@@ -206,11 +208,20 @@ def _incomplete(name: str, lower: Any, total: int, alias: str, meaning: str) -> 
     def body(self: Array, other: Array) -> Array:
         refuse(name, self, "b", "i")
         a, x = jnp.broadcast_arrays(self, other)
-        fits = (a >= 0) & (x >= 0) & ~((a == 0) & (x == 0)) & jnp.isfinite(a) & jnp.isfinite(x)
+        fits = (a > 0) & (x > 0) & jnp.isfinite(a) & jnp.isfinite(x)
         found = lower(jnp.where(fits, a, 1), jnp.where(fits, x, 1))
-        all_of_it = (a >= 0) & jnp.isfinite(a) & (x == jnp.inf)
-        found = jnp.where(all_of_it, total, jnp.where(fits, found, jnp.nan))
-        return jnp.where((a == jnp.inf) & (x >= 0) & jnp.isfinite(x), 1 - total, found)
+        # PyTorch's corners in its order, which decides what becomes of NaN.
+        corners = (
+            ((a < 0) | (x < 0), jnp.nan),
+            (a == 0, jnp.where(x > 0, total, jnp.nan)),
+            (x == 0, 1 - total),
+            (jnp.isinf(a), jnp.where(jnp.isinf(x), jnp.nan, 1 - total)),
+            (jnp.isinf(x), total),
+            (~fits, jnp.nan),
+        )
+        for holds, value in reversed(corners):
+            found = jnp.where(holds, value, found)
+        return found.astype(self.dtype)
 
     body.__name__ = name
     body.__doc__ = f"{meaning} self, other: [...] -> [...]"
