@@ -45,10 +45,15 @@ def symbols(text: str, constraints: Sequence[str]) -> dict[str, Any]:
     return {str(dim): dim for dim in found}
 
 
-def exported(function: Function, structs: Structs, platforms: Sequence[str]) -> Any:
-    """The function at these shapes (symbolic ones too) as a jax.export.Exported."""
+def exported(
+    function: Function, structs: Structs, platforms: Sequence[str], donated: Sequence[int] = ()
+) -> Any:
+    """The function at these shapes (symbolic ones too) as a jax.export.Exported.
+
+    donated: inputs whose memory outputs may take over.
+    """
     with x64(), _without_paths():
-        jitted = jax.jit(function, keep_unused=True)
+        jitted = jax.jit(function, keep_unused=True, donate_argnums=tuple(donated))
         return jax.export.export(jitted, platforms=platforms)(*structs)
 
 
@@ -72,7 +77,7 @@ def call(made: Any, arrays: Sequence[Any]) -> tuple[Any, ...]:
         return tuple(made.call(*arrays))
 
 
-def vhlo(function: Function, structs: Structs) -> bytes | None:
+def vhlo(function: Function, structs: Structs, donated: Sequence[int] = ()) -> bytes | None:
     """Bare StableHLO for one platform at VHLO_TARGET. Shapes must be static.
 
     None where it would call into a library that only JAX brings along (LAPACK, SciPy). Most linear
@@ -83,7 +88,7 @@ def vhlo(function: Function, structs: Structs) -> bytes | None:
     for platform in ("cpu", "tpu"):
         # Through jax.export, which leaves no op behind that only newer readers know.
         with contextlib.suppress(NotImplementedError, ValueError):
-            made = exported(function, structs, (platform,))
+            made = exported(function, structs, (platform,), donated)
             shown = text(made)
             # XLA expands all Eigh of one shape alike, also those that ask for another order.
             if set(_CALLS.findall(shown)) <= _EXPANDED and len(set(_EIGH.findall(shown))) < 2:

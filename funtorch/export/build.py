@@ -41,7 +41,10 @@ class Built(NamedTuple):
     def stored(self, gradient: bool = True) -> Stored:
         """As bytes, with its gradient unless nobody will want it."""
         data, self.signature.vjp_order = aot.to_bytes(self.exported, gradient)
-        plain = None if self.signature.dims else aot.vhlo(self.function, self.structs)
+        plain = None
+        if not self.signature.dims:
+            donated = [i for i, _ in self.signature.donate]
+            plain = aot.vhlo(self.function, self.structs, donated)
         return Stored(self.signature, data, plain)
 
 
