@@ -17,7 +17,15 @@ from funtorch.compat import torch_alias
 from funtorch.lowering import aot, native
 
 import funtorch
-from funtorch.export import ArtifactError, Dim, ShapeError, add_executables, export, save
+from funtorch.export import (
+    ArtifactError,
+    Dim,
+    ShapeError,
+    add_executables,
+    add_fixed,
+    export,
+    save,
+)
 from funtorch.export.artifact import Artifact, Leaf, Stored, read, read_manifest
 from funtorch.export.runtime import structs_at
 
@@ -47,6 +55,13 @@ def add_to(commands: Any) -> None:
         default=[],
         metavar="NAME=SIZE,...",
         help="put an executable for this machine into the file, at these sizes of open dimensions",
+    )
+    made.add_argument(
+        "--fixed",
+        action="append",
+        default=[],
+        metavar="NAME=SIZE,...",
+        help="for C++: the program at these sizes of open dimensions too",
     )
     made.add_argument("--onnx", action="store_true", help="put the model as ONNX into it too")
     made.add_argument("--isa", help="newest instruction set of executables, e.g. AVX2")
@@ -94,6 +109,10 @@ def compile_model(args: argparse.Namespace) -> int:
     start = time.perf_counter()
     program = export(model, bound.args, bound.kwargs, dynamic_shapes=shapes)
     save(program, args.output)
+    for sizes in args.fixed:
+        resized = {n: _sized(t, shapes[n], _sizes(sizes)) for n, t in inputs.items()}
+        bound = python_inspect.signature(model.forward).bind(**resized)
+        add_fixed(args.output, export(model, bound.args, bound.kwargs))
     if args.onnx:
         importlib.import_module("funtorch.onnx").add_onnx(program, args.output)
     for sizes in args.exec:
@@ -122,10 +141,19 @@ def _model(text: str) -> Any:
     return made
 
 
+def _sized(tensor: Any, axes: dict[int, Dim], sizes: dict[str, int]) -> Any:
+    shape = list(tensor.shape)
+    for axis, dim in axes.items():
+        if dim.__name__ not in sizes:
+            raise ValueError(f"--fixed needs a size for {dim.__name__}")
+        shape[axis] = sizes[dim.__name__]
+    return funtorch.zeros(shape, dtype=tensor.dtype)
+
+
 def _sizes(text: str) -> dict[str, int]:
     pairs = [part.partition("=") for part in text.split(",") if part]
     if not all(name.isidentifier() and size.isdigit() for name, _, size in pairs):
-        raise ValueError(f"--exec {text!r}: expected NAME=SIZE,...")
+        raise ValueError(f"{text!r}: expected NAME=SIZE,...")
     return {name: int(size) for name, _, size in pairs}
 
 
@@ -195,6 +223,9 @@ def _inspect_program(name: str, stored: Stored) -> None:
     print(f"  ops: {ops}")
     if flops is not None:
         print(f"  FLOPs: {flops:,.0f}{at}")
+    for form in stored.fixed:
+        at = ", ".join(f"{n} = {s}" for n, s in form.sizes.items())
+        print(f"  fixed at {at}: {len(form.vhlo):,} bytes")
     if stored.onnx is not None:
         print(f"  ONNX: {len(stored.onnx):,} bytes beside the weights")
     for code in stored.executables:

@@ -2,7 +2,7 @@
 
 from funtorch.export.artifact import ArtifactError
 from funtorch.export.dims import Dim, dims
-from funtorch.export.native import add_executables
+from funtorch.export.native import add_executables, add_fixed
 from funtorch.export.program import ExportedProgram, GraphSignature, export, load, save
 from funtorch.export.training import ExportedStep, export_step, load_step
 from funtorch.lowering.symbolic import ShapeError
@@ -18,6 +18,7 @@ __all__ = [
     "GraphSignature",
     "ShapeError",
     "add_executables",
+    "add_fixed",
     "dims",
     "export",
     "export_step",

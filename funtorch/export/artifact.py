@@ -3,6 +3,7 @@
     manifest.json              format version, signatures, hashes
     programs/<name>.jaxexport  for Python (jax.export)
     programs/<name>.vhlo       StableHLO of an older version, for programs without Python
+    programs/<name>.0.vhlo     of programs with open dimensions: at one size of them, and so on
     programs/<name>.stablehlo  instead of both: StableHLO as text, from the C++ front end
     onnx/<name>.onnx           the same as ONNX, without the weights
     weights.safetensors        every parameter, buffer, optimiser state and constant
@@ -99,6 +100,16 @@ class NativeCode:
 
 
 @dataclasses.dataclass
+class Fixed:
+    """A program at fixed sizes of its dimensions, without Python; shapes of its leaves in order."""
+
+    sizes: dict[str, int]
+    inputs: list[list[int]]
+    outputs: list[list[int]]
+    vhlo: bytes
+
+
+@dataclasses.dataclass
 class Stored:
     """One program of an artifact: its signature and its bytes."""
 
@@ -108,6 +119,7 @@ class Stored:
     stablehlo: bytes | None = None
     executables: list[NativeCode] = dataclasses.field(default_factory=list)
     onnx: bytes | None = None
+    fixed: list[Fixed] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass
@@ -137,6 +149,12 @@ def write(artifact: Artifact, target: Any) -> None:
         records.update({f"programs/{name}.{k}": v for k, v in forms.items() if v is not None})
         if stored.onnx is not None:
             records[f"onnx/{name}.onnx"] = stored.onnx
+        entries[name]["fixed"] = []
+        for i, form in enumerate(stored.fixed):
+            file = f"programs/{name}.{i}.vhlo"
+            listed = {"sizes": form.sizes, "inputs": form.inputs, "outputs": form.outputs}
+            entries[name]["fixed"].append({"file": file, **listed})
+            records[file] = form.vhlo
         entries[name]["exec"] = []
         for i, code in enumerate(stored.executables):
             file = f"exec/{name}.{i}"
@@ -233,7 +251,11 @@ def _stored(name: str, entry: dict[str, Any], records: Mapping[str, bytes]) -> S
         for code in entry.get("exec", ())
     ]
     vhlo, onnx = records.get(f"programs/{name}.vhlo"), records.get(f"onnx/{name}.onnx")
-    return Stored(signature, program, vhlo, text, codes, onnx)
+    fixed = [
+        Fixed(form["sizes"], form["inputs"], form["outputs"], records[form["file"]])
+        for form in entry.get("fixed", ())
+    ]
+    return Stored(signature, program, vhlo, text, codes, onnx, fixed)
 
 
 def _assembled(manifest: dict[str, Any], records: dict[str, bytes]) -> Artifact:

@@ -1,11 +1,12 @@
-"""Executables in an artifact: programs that are ready at once on machines like this one."""
+"""What an artifact may hold for machines like this one, and for programs without Python."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from funtorch.export.artifact import Artifact, NativeCode, read, write
+from funtorch.export.artifact import Artifact, Fixed, NativeCode, read, write
+from funtorch.export.program import ExportedProgram
 from funtorch.export.runtime import structs_at
 from funtorch.lowering import aot, native
 
@@ -51,4 +52,34 @@ def compile_into(
     return skipped
 
 
-__all__ = ["add_executables", "compile_into"]
+def add_fixed(file: Any, program: ExportedProgram) -> dict[str, int]:
+    """Put a program of fixed shapes beside the one of the same module with open dimensions, for C++.
+
+    Returns the sizes that it stands for. Raises ValueError where it is not the same program, or has no
+    form without Python.
+    """
+    found = read(file)
+    stored, fixed = found.programs["forward"], program.artifact().programs["forward"]
+    wide, own = stored.signature, fixed.signature
+    pairs = list(zip(wide.inputs, own.inputs, strict=False))
+    same = len(wide.inputs) == len(own.inputs) and not own.dims
+    same = same and all((a.name, a.dtype) == (b.name, b.dtype) for a, b in pairs)
+    sizes: dict[str, int] = {}
+    for name in wide.dims:
+        places = [int(b.shape[a.shape.index(name)]) for a, b in pairs if name in a.shape]
+        sizes.update({name: places[0]} if same and places else {})
+    shapes = (
+        [list(s.shape) for s in structs_at(wide, sizes)] if len(sizes) == len(wide.dims) else []
+    )
+    if not same or shapes != [leaf.shape for leaf in own.inputs]:
+        raise ValueError(f"{file}: the programs take different arguments")
+    if fixed.vhlo is None:
+        raise ValueError("the program calls a library that comes with JAX only")
+    outputs = [[int(n) for n in leaf.shape] for leaf in own.outputs]
+    stored.fixed = [form for form in stored.fixed if form.sizes != sizes]
+    stored.fixed.append(Fixed(sizes, shapes, outputs, fixed.vhlo))
+    write(found, file)
+    return sizes
+
+
+__all__ = ["add_executables", "add_fixed", "compile_into"]

@@ -14,20 +14,37 @@
 
 namespace ft {
 
-// One array that a program takes or returns.
+inline Shape shape_of(const Json& list) {
+  Shape made;
+  for (const Json& extent : list.items) made.push_back(static_cast<int64_t>(extent.number));
+  return made;
+}
+
+// One array that a program takes or returns. Where a dimension is open, the shape is that of no program:
+// see Variant.
 struct Leaf {
-  std::string name, dtype, role, target;
+  std::string name, dtype, role, target, open;
   Shape shape;
 
   explicit Leaf(const Json& entry)
       : name(entry["name"].text), dtype(entry["dtype"].text), role(entry["role"].text),
-        target(entry["target"].text) {
-    for (const Json& extent : entry["shape"].items) {
-      if (extent.kind != Json::Number)
-        throw std::runtime_error(name + " has the open dimension " + extent.text +
-                                 ": export with fixed shapes for C++");
-      shape.push_back(static_cast<int64_t>(extent.number));
-    }
+        target(entry["target"].text), shape(shape_of(entry["shape"])) {
+    for (const Json& extent : entry["shape"].items)
+      if (extent.kind != Json::Number) open = extent.text;
+  }
+};
+
+// A program at fixed sizes of its dimensions: the only one, or one of several.
+struct Variant {
+  std::string record;
+  Json sizes = Json::object();
+  std::vector<Shape> inputs, outputs;
+  std::unique_ptr<Executable> executable;
+
+  std::string words() const {
+    std::string made;
+    for (const auto& [name, size] : sizes.fields) made += (made.empty() ? "" : ", ") + name + " = " + size.dump();
+    return made;
   }
 };
 
@@ -55,16 +72,12 @@ struct State {
 class Program {
  public:
   Program(std::shared_ptr<State> state, const std::string& name, const Json& entry)
-      : state_(std::move(state)) {
+      : state_(std::move(state)), entry_(entry) {
     for (const Json& leaf : entry["inputs"].items) inputs.emplace_back(leaf);
     for (const Json& leaf : entry["outputs"].items) outputs.emplace_back(leaf);
     for (const auto& field : entry["numbers"].fields) numbers_[field.first] = field.second.number;
-    if (const Json* codes = entry.find("exec")) load_one_of(*codes);
-    if (executable_) return;
-    const File& file = *state_->file;
-    std::string record = "programs/" + name + ".vhlo", text = "programs/" + name + ".stablehlo";
-    executable_ = std::make_unique<Executable>(
-        state_->runtime, file.text(file.has(record) || !file.has(text) ? record : text));
+    find_variants(name);
+    if (entry["dims"].fields.empty()) executable_of(variants_[0]);
   }
 
   // A number that the program takes, such as "lr".
@@ -79,15 +92,17 @@ class Program {
   }
 
   std::vector<Tensor> run(const std::vector<const Tensor*>& given) {
+    Variant& variant = variant_for(given);
+    const Executable& executable = executable_of(variant);
     std::vector<Array> in;
     size_t next = 0;
-    for (const Leaf& leaf : inputs) in.push_back(input(leaf, given, next));
+    for (size_t i = 0; i < inputs.size(); i++) in.push_back(input(inputs[i], variant.inputs[i], given, next));
     if (next != given.size()) throw std::runtime_error("too many arguments");
-    std::vector<Array> out = (*executable_)(in, outputs.size());
+    std::vector<Array> out = executable(in, outputs.size());
     std::vector<Tensor> results;
     for (size_t i = 0; i < outputs.size(); i++) {
       if (outputs[i].role == "output") {
-        results.emplace_back(outputs[i].dtype, outputs[i].shape);
+        results.emplace_back(outputs[i].dtype, variant.outputs[i]);
         out[i]->get(results.back().bytes.data(), results.back().bytes.size());
       } else if (outputs[i].role != "input") {
         state_->at(outputs[i].target) = out[i];
@@ -96,21 +111,78 @@ class Program {
     return results;
   }
 
-  std::string serialized() const { return executable_->serialized(); }
+  // The variants that have been used, as (sizes, executable).
+  std::vector<std::pair<Json, std::string>> serialized() const {
+    std::vector<std::pair<Json, std::string>> made;
+    for (const Variant& variant : variants_)
+      if (variant.executable) made.emplace_back(variant.sizes, variant.executable->serialized());
+    return made;
+  }
 
   std::vector<Leaf> inputs, outputs;
-  // Does it run a stored executable? If it could not, why.
+  // Does it run a stored executable? For those that it could not load, why.
   bool stored = false;
   std::vector<std::string> ignored;
 
  private:
-  void load_one_of(const Json& codes) {
-    if (codes.items.empty()) return;
+  void find_variants(const std::string& name) {
+    const File& file = *state_->file;
+    if (entry_["dims"].fields.empty()) {
+      Variant only;
+      std::string vhlo = "programs/" + name + ".vhlo", text = "programs/" + name + ".stablehlo";
+      only.record = file.has(vhlo) || !file.has(text) ? vhlo : text;
+      for (const Leaf& leaf : inputs) only.inputs.push_back(leaf.shape);
+      for (const Leaf& leaf : outputs) only.outputs.push_back(leaf.shape);
+      variants_.push_back(std::move(only));
+      return;
+    }
+    if (const Json* fixed = entry_.find("fixed"))
+      for (const Json& item : fixed->items) {
+        Variant one;
+        one.record = item["file"].text, one.sizes = item["sizes"];
+        for (const Json& shape : item["inputs"].items) one.inputs.push_back(shape_of(shape));
+        for (const Json& shape : item["outputs"].items) one.outputs.push_back(shape_of(shape));
+        variants_.push_back(std::move(one));
+      }
+    for (const Leaf& leaf : inputs)
+      if (variants_.empty() && !leaf.open.empty())
+        throw std::runtime_error(leaf.name + " has the open dimension " + leaf.open +
+                                 ": export with fixed shapes for C++, or funtorch compile --fixed");
+  }
+
+  // The variant that takes arguments of these shapes; what is wrong otherwise is said by `input`.
+  Variant& variant_for(const std::vector<const Tensor*>& given) {
+    if (variants_.size() == 1) return variants_[0];
+    std::string known;
+    for (Variant& variant : variants_) {
+      size_t next = 0, fitting = 0;
+      for (size_t i = 0; i < inputs.size(); i++)
+        if (inputs[i].role == "input" && next < given.size())
+          fitting += given[next++]->shape == variant.inputs[i];
+      if (next == fitting) return variant;
+      known += (known.empty() ? "" : "; ") + variant.words();
+    }
+    std::string shown;
+    for (const Tensor* tensor : given) shown += (shown.empty() ? "" : ", ") + words(tensor->dtype, tensor->shape);
+    throw std::runtime_error("no program takes " + shown + "; there are programs for " + known);
+  }
+
+  const Executable& executable_of(Variant& variant) {
+    if (!variant.executable) load_into(variant);
+    if (!variant.executable)
+      variant.executable = std::make_unique<Executable>(state_->runtime, state_->file->text(variant.record));
+    return *variant.executable;
+  }
+
+  void load_into(Variant& variant) {
+    const Json* codes = entry_.find("exec");
+    if (!codes || codes->items.empty()) return;
     Json here = target_here(*state_->runtime);
-    for (const Json& code : codes.items) {
+    for (const Json& code : codes->items) {
+      if (code["sizes"].dump() != variant.sizes.dump()) continue;
       std::string reason = unfit(code["target"], here);
       if (reason.empty()) try {
-          executable_ = Executable::load(state_->runtime, state_->file->text(code["file"].text));
+          variant.executable = Executable::load(state_->runtime, state_->file->text(code["file"].text));
           stored = true;
           return;
         } catch (const std::exception& error) {
@@ -120,30 +192,31 @@ class Program {
     }
   }
 
-  Array input(const Leaf& leaf, const std::vector<const Tensor*>& given, size_t& next) {
+  Array input(const Leaf& leaf, const Shape& shape, const std::vector<const Tensor*>& given, size_t& next) {
     const Kind& kind = kind_of(leaf.dtype);
     if (leaf.role == "input") {
       if (next >= given.size()) throw std::runtime_error("the argument " + leaf.name + " is missing");
       const Tensor& tensor = *given[next++];
-      if (tensor.dtype != leaf.dtype || tensor.shape != leaf.shape)
+      if (tensor.dtype != leaf.dtype || tensor.shape != shape)
         throw std::runtime_error(leaf.name + " is " + words(tensor.dtype, tensor.shape) +
-                                 ", the program was made for " + words(leaf.dtype, leaf.shape));
-      return Buffer::put(state_->runtime, tensor.bytes.data(), kind, leaf.shape);
+                                 ", the program was made for " + words(leaf.dtype, shape));
+      return Buffer::put(state_->runtime, tensor.bytes.data(), kind, shape);
     }
     if (leaf.role == "rng") {
       uint32_t key[2] = {state_->seed, state_->draws++};
-      return Buffer::put(state_->runtime, key, kind, leaf.shape);
+      return Buffer::put(state_->runtime, key, kind, shape);
     }
     if (leaf.role == "lr" && leaf.target.empty()) {
       double value = numbers_.at(leaf.name);
-      return Buffer::put(state_->runtime, &value, kind, leaf.shape);
+      return Buffer::put(state_->runtime, &value, kind, shape);
     }
     return state_->at(leaf.target);
   }
 
   std::shared_ptr<State> state_;
+  Json entry_;
   std::map<std::string, double> numbers_;
-  std::unique_ptr<Executable> executable_;
+  std::vector<Variant> variants_;
 };
 
 class Model {
@@ -208,21 +281,24 @@ class Model {
  private:
   void add_executables(Json& manifest, Records& records) {
     Json target = target_here(*state_->runtime);
-    std::string said = target.dump(), tag = std::to_string(crc32(said.data(), said.size()));
     for (const auto& [name, program] : programs_) {
-      Json programs = manifest["programs"], entry = programs[name], codes = Json::list(Shape());
-      if (const Json* before = entry.find("exec"))
-        for (const Json& code : before->items)
-          if (code["target"].dump() != said) codes.items.push_back(code);
-      std::string record = "exec/" + name + "." + tag;
-      codes.items.push_back(
-          Json::object({{"file", record}, {"sizes", Json::object()}, {"target", target}}));
-      entry.set("exec", codes), programs.set(name, entry), manifest.set("programs", programs);
-      Records kept;
-      for (auto& [key, data] : records)
-        if (key != record) kept.emplace_back(key, std::move(data));
-      kept.emplace_back(record, program->serialized());
-      records = std::move(kept);
+      Json programs = manifest["programs"], entry = programs[name];
+      for (const auto& [sizes, bytes] : program->serialized()) {
+        Json codes = Json::list(Shape());
+        std::string what = sizes.dump() + target.dump();
+        std::string record = "exec/" + name + "." + std::to_string(crc32(what.data(), what.size()));
+        if (const Json* before = entry.find("exec"))
+          for (const Json& code : before->items)
+            if (code["sizes"].dump() + code["target"].dump() != what) codes.items.push_back(code);
+        codes.items.push_back(Json::object({{"file", record}, {"sizes", sizes}, {"target", target}}));
+        entry.set("exec", codes);
+        Records kept;
+        for (auto& [key, data] : records)
+          if (key != record) kept.emplace_back(key, std::move(data));
+        kept.emplace_back(record, bytes);
+        records = std::move(kept);
+      }
+      programs.set(name, entry), manifest.set("programs", programs);
     }
   }
 

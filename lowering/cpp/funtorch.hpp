@@ -7,7 +7,8 @@
 //   model.save("trained.ftpkg", true);                // with executables: the next start is quicker
 //
 // State (parameters, buffers, the optimiser's) stays on the device and is shared by the programs of a
-// file. Programs with symbolic dimensions are refused: the C API refines no shapes.
+// file. A program with open dimensions runs at the sizes for which the file holds it in a fixed form, for
+// the C API refines no shapes.
 // To write models in C++, include funtorch_nn.hpp.
 #pragma once
 

@@ -63,11 +63,12 @@ def test_compile_inspect_bench(model, tmp_path):
 def test_compile_with_an_executable(model, tmp_path):
     out = tmp_path / "net.ftpkg"
     inputs = ["--input", "scale=float32[batch,1]", "--input", "x=float32[batch,3,9,9]"]
-    options = ["--exec", "batch=2", "--exec", "--isa", "AVX2", "--onnx"]
+    options = ["--exec", "batch=2", "--exec", "--isa", "AVX2", "--onnx", "--fixed", "batch=3"]
     status, _, said = run("compile", f"{model}:build", *inputs, *options, "-o", out)
     assert status == 0 and "an executable needs a size for batch" in said
     text = run("inspect", out)[1]
     assert "executable at batch = 2" in text and "loads here" in text and "ONNX: " in text
+    assert "fixed at batch = 3" in text
     status, _, said = run("compile", f"{model}:build", *inputs, "--exec", "batch", "-o", out)
     assert status == 1 and "expected NAME=SIZE" in said
 

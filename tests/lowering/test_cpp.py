@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import funtorch as torch
-from funtorch.export import add_executables, export_step, load_step
+from funtorch.export import add_executables, add_fixed, export_step, load_step
 from tests.lowering.cpp import PLUGIN, ROOT, built, needs_cpp, run
 
 pytestmark = needs_cpp
@@ -171,6 +171,25 @@ def test_linear_algebra_without_lapack(tmp_path, runner):
         np.testing.assert_allclose(np.frombuffer(done.stdout, "float32"), want, atol=1e-5)
 
 
+SIZES = """
+#include <cstdio>
+#include "funtorch.hpp"
+int main(int, char** argv) try {
+  auto model = ft::load(argv[1], argv[2]);
+  auto& forward = model["forward"];
+  for (int64_t n : {6, 1, 2}) try {
+      std::vector<float> x(static_cast<size_t>(4 * n));
+      for (size_t i = 0; i < x.size(); i++) x[i] = 0.1f * static_cast<float>(i);
+      auto y = forward(ft::Tensor::of<float>({n, 4}, x))[0];
+      for (size_t i = 0; i < y.size(); i++) std::printf("%.7f\\n", y.data<float>()[i]);
+    } catch (const std::exception& error) { std::printf("%s\\n", error.what()); }
+  std::printf("%d\\n", forward.stored);
+  model.save(argv[1], true);
+  return 0;
+} catch (const std::exception& error) { return std::fprintf(stderr, "%s\\n", error.what()), 1; }
+"""
+
+
 def digits_example():
     """The classes of examples/digits_cnn.py, with funtorch for torch."""
     names = {"__name__": "digits"}
@@ -201,6 +220,8 @@ def test_the_example_trains_from_cpp(tmp_path, runner):
     path = tmp_path / "digits.ftpkg"
     made = export_step(step, (x, t), model=model, optimizer=optimizer)
     made.save(path)
+    with zipfile.ZipFile(path) as opened:  # old state gives its memory to the new one
+        assert b"tf.aliasing_output" in opened.read("programs/train.vhlo")
     held = sum(tensor.numpy().nbytes for tensor in made.state.values())
     assert path.stat().st_size <= held + 100_000
     data = x.numpy().tobytes() + t.numpy().tobytes()
@@ -211,3 +232,35 @@ def test_the_example_trains_from_cpp(tmp_path, runner):
     again = load_step(path)
     got = [again(x, t).item() for _ in range(100)]
     np.testing.assert_allclose(got, want, atol=1e-4, rtol=1e-4)
+
+
+def test_open_dimensions_at_fixed_sizes(tmp_path, runner):
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3))
+    path = tmp_path / "net.ftpkg"
+    batch = ({0: torch.export.Dim("batch", max=64)},)
+    dynamic = torch.export.export(model, (torch.ones(2, 4),), dynamic_shapes=batch)
+    torch.export.save(dynamic, path)
+    for n in (1, 6, 6):
+        assert add_fixed(path, torch.export.export(model, (torch.ones(n, 4),))) == {"batch": n}
+    with pytest.raises(ValueError, match="different"):
+        add_fixed(path, torch.export.export(model[0], (torch.ones(6, 4),)))
+    add_executables(path, {"batch": 6})
+    source = tmp_path / "sizes.cpp"
+    source.write_text(SIZES)
+    program = built(source, tmp_path / "sizes")
+    x = torch.from_numpy((0.1 * np.arange(24, dtype="float32")).reshape(6, 4))
+    for kind in ("0 compiled", "1 loaded"):
+        found = run(program, path, PLUGIN)
+        assert found.returncode == 0, found.stderr
+        *numbers, error, stored = found.stdout.splitlines()
+        want = np.concatenate([model(x).detach().numpy().ravel(), model(x[:1]).detach().numpy()[0]])
+        np.testing.assert_allclose(np.array(numbers, "float32"), want, atol=1e-5)
+        assert (
+            error == "no program takes float32[2, 4]; there are programs for batch = 1; batch = 6"
+        )
+        assert stored == kind[0]
+    x = torch.randn(5, 4)
+    np.testing.assert_allclose(
+        torch.export.load(path).module()(x).detach(), model(x).detach(), atol=1e-6
+    )
