@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test dev lint types bench bench-quick onnx conformance clean
+.PHONY: demo test dev lint types bench bench-quick onnx tensorflow conformance clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -47,6 +47,12 @@ bench-quick: dev
 onnx: dev
 	$(BIN)/pip install --quiet pillow
 	$(BIN)/python -m benchmarks.onnx_suite
+
+# TensorFlow both ways: ONNX's backend tests, round trips, the families of keras.applications.
+tensorflow: dev
+	$(BIN)/python -m benchmarks.tensorflow_suite
+	$(BIN)/python -m benchmarks.tensorflow_round_trips
+	FUNTORCH_MODE=whole $(BIN)/python -m benchmarks.keras_applications
 
 # How much of PyTorch's behaviour is reproduced. The tool that measures it lives beside the project;
 # CONFORMANCE names the folder that holds it.

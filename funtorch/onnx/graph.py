@@ -30,7 +30,7 @@ class Step:
     def __init__(self, node: onnx.NodeProto, opset: int) -> None:
         self.op = node.op_type
         self.opset = opset
-        self.label = node.name or f"the node that makes {', '.join(node.output)!r}"
+        self.label = place_of(node)
         self.inputs = list(node.input)
         self.outputs = list(node.output)
         self.attributes: dict[str, Any] = {}
@@ -39,6 +39,15 @@ class Step:
         self.body: Plan | None = None
         self.typed: Callable[[Any], Plan] | None = None
         self.dead: list[str] = []
+
+
+def place_of(node: onnx.NodeProto) -> str:
+    """A node for an error: its name, and the module and line it was written from if it says so."""
+    label = node.name or f"the node that makes {', '.join(node.output)!r}"
+    known = {p.key: p.value for p in node.metadata_props}
+    parts = [known.get("namespace"), known.get("pkg.torch.onnx.stack_trace", "").strip()]
+    said = ", ".join(part for part in parts if part)
+    return f"{label} ({said})" if said else label
 
 
 class Plan:

@@ -2,8 +2,8 @@
 
 tf2onnx takes constants for weights; it would fold them into each other, drop those that are zero, and
 forget their names. So weights become inputs of the graph that it sees, and initialisers of the model
-that it makes. Two faults of the way are mended here: `Erfc`, which tf2onnx does not know (TensorFlow's
-exact GELU), and functions that ask for XLA, which TensorFlow does not inline (Keras' grouped
+that it makes. Faults of the way are mended here: `Erfc` (TensorFlow's exact GELU) and `Expm1`, which
+tf2onnx does not know, and functions that ask for XLA, which TensorFlow does not inline (Keras' grouped
 convolutions).
 """
 
@@ -40,6 +40,8 @@ def from_keras(
     description of its inputs will not do. check: compare both on random inputs; raises ValueError
     where they differ.
     """
+    if keras.backend.backend() != "tensorflow":
+        raise RuntimeError(f"Keras runs on {keras.backend.backend()} here, not on TensorFlow")
     call = tf.function(lambda *inputs: model(*inputs, training=False))
     concrete = call.get_concrete_function(*(signature or _inputs_of(model)))
     prefix = f"{model.name}/"
@@ -108,7 +110,7 @@ def _imported(fn: Any, names: dict[int, str], trainable: set[int], check: bool) 
             input_names=[*inputs, *weights],
             output_names=[o.name for o in frozen.outputs],
             opset=OPSET,
-            custom_op_handlers={"Erfc": (_erfc, [])},
+            custom_op_handlers={"Erfc": (_erfc, []), "Expm1": (_expm1, [])},
             tensors_to_rename=renamed,
         )
     _initialize(proto, dict(weights.values()))
@@ -185,6 +187,24 @@ def _erfc(context: Any, node: Any, name: str, args: Any) -> None:
     context.make_node(
         "Sub", [one.output[0], erf.output[0]], name=name, outputs=outputs, dtypes=[dtype],
         shapes=[shape],
+    )  # fmt: skip
+
+
+def _expm1(context: Any, node: Any, name: str, args: Any) -> None:
+    """Exp(x) - 1, exact near 0: Elu(x) up to 0, and above it -Elu(-x) Exp(x)."""
+    dtype, shape = context.get_dtype(node.output[0]), context.get_shape(node.output[0])
+    (x,), outputs = list(node.input), list(node.output)
+    context.remove_node(name)
+
+    def made(op: str, *inputs: str) -> str:
+        return context.make_node(op, list(inputs)).output[0]
+
+    zero = np.array(0, tf2onnx.utils.map_onnx_to_numpy_type(dtype))
+    zero = context.make_const(tf2onnx.utils.make_name(name), zero).output[0]
+    above = made("Mul", made("Neg", made("Elu", made("Neg", x))), made("Exp", x))
+    context.make_node(
+        "Where", [made("Greater", x, zero), above, made("Elu", x)], name=name, outputs=outputs,
+        dtypes=[dtype], shapes=[shape],
     )  # fmt: skip
 
 

@@ -58,6 +58,8 @@ def to_keras(
     `save("x.keras")` needs `import funtorch.tensorflow` to load, since Keras stores no code of
     layers; `export(folder)` writes a SavedModel, which needs nothing. Takes what `to_module` takes.
     """
+    if keras.backend.backend() != "tensorflow":
+        raise RuntimeError(f"Keras runs on {keras.backend.backend()} here, not on TensorFlow")
     made = to_module(model, example_args, **options)
     layer = OnnxLayer.of(made.program)
     inputs = [

@@ -39,8 +39,10 @@ def thresholded_relu(x: Any, *, alpha: float = 1.0) -> Any:
 
 
 def _bent(x: Any, alpha: float, scale: float = 1.0) -> Any:
-    """alpha (exp(x / scale) - 1) below 0. The exponent is bounded: its gradient stays finite."""
-    return tf.where(x > 0, x, alpha * tf.math.expm1(tf.minimum(x, 0) / scale))
+    """x, or alpha (exp(x / scale) - 1) below 0."""
+    if alpha == scale == 1:
+        return tf.nn.elu(x)
+    return tf.where(x > 0, x, alpha * tf.nn.elu(tf.minimum(x, 0) / scale))
 
 
 @rule("Elu")
