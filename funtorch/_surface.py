@@ -279,6 +279,13 @@ def bind_operators() -> None:
             setattr(Tensor, dunder, TABLE[name].facade)
 
 
+def _place(space: ModuleType, name: str, function: Callable[..., Any]) -> None:
+    """Put a function where users find it; it says so itself, so that it can be pickled by name."""
+    setattr(space, name, function)
+    function.__module__ = space.__name__
+    function.__name__ = function.__qualname__ = name
+
+
 def _bind(declaration: Declaration, name: str, spaces: Spaces) -> None:
     forms = declaration.forms
     function = with_out(declaration)
@@ -291,7 +298,7 @@ def _bind(declaration: Declaration, name: str, spaces: Spaces) -> None:
     ):
         if form in forms and space in spaces:
             bare = name.removeprefix(f"{space}_") if space in ("linalg", "fft") else name
-            setattr(spaces[space], bare, function)
+            _place(spaces[space], bare, function)
     if "method" in forms:
         setattr(Tensor, name, declaration.facade)
     if "inplace" in forms:
@@ -299,9 +306,9 @@ def _bind(declaration: Declaration, name: str, spaces: Spaces) -> None:
         if "method" in forms or "function" not in forms:
             setattr(Tensor, f"{name}_", changed)
         if "function" in forms and name not in METHOD_ONLY:
-            setattr(spaces["torch"], f"{name}_", changed)
-        if "functional" in forms and "functional" in spaces:
-            setattr(spaces["functional"], f"{name}_", changed)
+            _place(spaces["torch"], f"{name}_", changed)
+        elif "functional" in forms and "functional" in spaces:
+            _place(spaces["functional"], f"{name}_", changed)
 
 
 _PREFIX = {"functional": "nn.functional"}
@@ -318,7 +325,7 @@ def bind(spaces: Spaces) -> None:
             elif space == "Tensor":
                 setattr(Tensor, bare, declaration.facade)
             elif space in spaces:
-                setattr(spaces[space], bare, with_out(declaration))
+                _place(spaces[space], bare, with_out(declaration))
     for name, made in METHODS.items():
         setattr(Tensor, name, made)
     bind_operators()

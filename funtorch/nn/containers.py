@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
@@ -112,6 +113,18 @@ class ModuleList(Module):
         items = list(self._modules.values())
         del items[index]
         self._modules = {str(i): m for i, m in enumerate(items)}
+
+    def __repr__(self) -> str:
+        if not len(self):
+            return f"{self._get_name()}()"
+        lines, start = [], 0
+        for text, equal in itertools.groupby(map(repr, self)):
+            count = len(list(equal))
+            last = start + count - 1
+            head = f"({start}): " if count == 1 else f"({start}-{last}): {count} x "
+            lines.append(f"  {head}{text}".replace("\n", "\n  "))
+            start += count
+        return "\n".join([f"{self._get_name()}(", *lines, ")"])
 
     def __add__(self, other: Iterable[Module]) -> ModuleList:
         return ModuleList([*self, *other])
@@ -237,12 +250,21 @@ class ParameterList(Module):
         return self
 
     def extra_repr(self) -> str:
-        lines = []
-        for i, value in enumerate(self):
-            kind = "Parameter" if isinstance(value, Parameter) else "Object of type"
-            size = "x".join(map(str, value.shape)) if isinstance(value, Tensor) else ""
-            lines.append(f"  ({i}): {kind} containing: [{value.dtype} of size {size}]")
+        lines = (f"  ({i}): {_shown(v, repr(getattr(v, 'dtype', '')))}" for i, v in enumerate(self))
         return "\n".join(lines)
+
+
+def _shown(value: Any, name: str) -> str:
+    """A parameter, tensor or object among others in a representation."""
+    if not isinstance(value, Tensor):
+        return f"Object of type: {type(value).__name__}"
+    kind = "Parameter" if isinstance(value, Parameter) else "Tensor"
+    where = f" ({value.device})" if value.is_cuda else ""
+    return f"{kind} containing: [{name} of size {'x'.join(map(str, value.shape))}{where}]"
+
+
+def _old_type(value: Any) -> str:
+    return str(value.type()) if isinstance(value, Tensor) else ""
 
 
 class ParameterDict(Module):
@@ -273,6 +295,11 @@ class ParameterDict(Module):
 
     def __contains__(self, key: str) -> bool:
         return key in self._keys
+
+    def extra_repr(self) -> str:
+        """One line for each."""
+        lines = (f"  ({k}): {_shown(v, _old_type(v))}" for k, v in self.items())
+        return "\n".join(lines)
 
     def keys(self) -> Any:
         """Names."""

@@ -56,7 +56,17 @@ OLD = {"size_average": None, "reduce": None}
 L1Loss = _loss("L1Loss", "l1_loss", **OLD)
 MSELoss = _loss("MSELoss", "mse_loss", **OLD)
 SmoothL1Loss = _loss("SmoothL1Loss", "smooth_l1_loss", **OLD, reduction="mean", beta=1.0)
-HuberLoss = _loss("HuberLoss", "huber_loss", reduction="mean", delta=1.0)
+
+
+class HuberLoss(_loss("HuberLoss", "huber_loss", reduction="mean", delta=1.0)):  # type: ignore[misc]
+    """`nn.functional.huber_loss` as a layer. Raises TypeError for a delta that is no real number."""
+
+    def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
+        if not isinstance(delta, float | int):
+            raise TypeError(f"delta must be a float or int, got: {type(delta)}")
+        super().__init__(reduction=reduction, delta=delta)
+
+
 NLLLoss = _loss(
     "NLLLoss", "nll_loss", weight=None, size_average=None, ignore_index=-100, reduce=None
 )

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from funtorch.amp.autocast_mode import is_autocast_enabled
 from funtorch.dispatch import to_host
 from funtorch.nn import functional as F
 from funtorch.nn import init
@@ -63,6 +64,12 @@ class RNNBase(Module):
                 f"num_layers={self.num_layers}",
                 stacklevel=4,
             )
+        for name in ("bias", "batch_first"):
+            if not isinstance(getattr(self, name), bool):
+                kind = type(getattr(self, name)).__name__
+                raise TypeError(f"{name} should be of type bool, got: {kind}")
+        if self.input_size <= 0:
+            raise ValueError("input_size must be greater than zero")
         if not isinstance(self.hidden_size, int):
             raise TypeError(
                 f"hidden_size should be of type int, got: {type(self.hidden_size).__name__}"
@@ -116,6 +123,14 @@ class RNNBase(Module):
     def flatten_parameters(self) -> None:
         """Nothing to do: XLA lays weights out as it likes."""
 
+    def _check_dtype(self, input: Any) -> None:
+        wanted = getattr(self, self._all_weights[0][0]).dtype
+        if input.dtype is not wanted and not is_autocast_enabled(input.device.type):
+            raise ValueError(
+                f"RNN input dtype ({input.dtype}) does not match weight dtype ({wanted}). Convert "
+                f"input: input.to({wanted}), or convert model: model.to({input.dtype})"
+            )
+
     # Forward ----------------------------------------------------------------------------------
 
     def forward(self, input: Any, hx: Any = None) -> Any:
@@ -126,6 +141,7 @@ class RNNBase(Module):
                 f"{self.mode.split('_')[0]}: Expected input to be 2D or 3D, got {input.ndim}D "
                 "instead"
             )
+        self._check_dtype(input)
         batched = input.ndim == 3
         x = input if batched else input.unsqueeze(1)
         x = x.transpose(0, 1) if self.batch_first and batched else x

@@ -222,6 +222,8 @@ def nll_loss(
     reduction: str = "mean",
 ) -> Tensor:
     """Negative log-likelihood of log-probabilities. [N, C, ...], [N, ...] -> [] or [N, ...]"""
+    if weight is not None and dtype_of(weight) is not dtype_of(input):
+        raise RuntimeError(f"expected scalar type {input.dtype} but found {weight.dtype}")
     return _nll(
         input, target, weight, ignore_index, legacy_reduction(size_average, reduce, reduction)
     )
@@ -510,8 +512,8 @@ def _per_row(var: Tensor, shape: tuple[int, ...]) -> Tensor:
         return var
     if have == shape[:-1]:
         return var.unsqueeze(-1)
-    ones = sum(n == 1 for n in have)
-    if have[:-1] != shape[:-1] or ones == 0 or have[-1] != 1:
+    other = [v for n, v in zip(shape, have, strict=False) if n != v]
+    if len(have) != len(shape) or sum(other) != 1:
         raise ValueError("var is of incorrect size")
     return var
 

@@ -169,6 +169,11 @@ def linear_cross_entropy(
     if ignore_index is not None and not is_class:
         raise RuntimeError("ignore_index cannot be specified when target contains probabilities")
     classes, *space, width = size_of(linear_weight)
+    rows, given = size_of(input)[:1], size_of(target)[:1]
+    if input.ndim == 2 and given and rows != given:
+        raise ValueError(
+            f"Expected input batch_size ({rows[0]}) to match target batch_size ({given[0]})."
+        )
     logits = TABLE["linear"].facade(input, linear_weight.reshape(-1, width))
     lead = size_of(input)[:-1]
     logits = logits.reshape(*lead, classes, *space)
