@@ -14,6 +14,7 @@ from typing import Any
 
 __all__ = [
     "TorchFunctionMode",
+    "get_default_nowrap_functions",
     "handle_torch_function",
     "has_torch_function",
     "has_torch_function_unary",
@@ -350,6 +351,11 @@ def is_tensor_method_or_property(func: Callable[..., Any]) -> bool:
         return True
     base = TENSOR[0]
     return any(vars(base).get(name) is func for name in (getattr(func, "__name__", ""),))
+
+
+def get_default_nowrap_functions() -> set[Any]:
+    """What `Tensor.__torch_function__` returns as it is: the `__get__` of `grad` and `_base`."""
+    return set(_unwrapped())
 
 
 SPACES: dict[str, Any] = {}

@@ -197,6 +197,13 @@ RESULTS = {
         csr(t).layout,
         pickle.loads(pickle.dumps(t.strided)),
     ],
+    "legacy": lambda t: [
+        t.sparse.FloatTensor(t.tensor([[0, 1]]), t.ones(2), t.Size([3])),
+        t.sparse.LongTensor(2, 3),
+        isinstance(matrix(t), t.sparse.FloatTensor),
+        isinstance(matrix(t), t.sparse.DoubleTensor),
+        matrix(t).double().type(),
+    ],
     "invariants": lambda t: t.sparse.check_sparse_tensor_invariants.is_enabled(),
 }
 

@@ -23,6 +23,7 @@ from funtorch.sparse.compressed import CompressedTensor, coordinates, from_coo
 from funtorch.sparse.coo import CooTensor, coo
 from funtorch.sparse.invariants import check_sparse_tensor_invariants
 from funtorch.sparse.kernels import picked, sampled_product
+from funtorch.sparse.legacy import sparse_types
 from funtorch.sparse.making import without_entries
 from funtorch.sparse.products import addmm as _addmm
 from funtorch.sparse.products import hspmm as _hspmm
@@ -136,3 +137,4 @@ composite("method", name="smm")(_smm)
 composite(name="hspmm")(_hspmm)
 composite("method", name="sspaddmm")(_sspaddmm)
 _strided.bind()
+globals().update(sparse_types())

@@ -10,6 +10,7 @@ import numpy as np
 from funtorch.composed import Composed
 from funtorch.dispatch import to_host
 from funtorch.layouts import sparse_coo
+from funtorch.methods import METHODS
 from funtorch.ops.joining import cat
 from funtorch.ops.view_ops import wrap_dim
 from funtorch.sparse.kernels import placed, segment_sum
@@ -53,6 +54,13 @@ class CooTensor(Composed, watched=False):
     def is_sparse(self) -> bool:  # type: ignore[override]
         """Always."""
         return True
+
+    def type(self, dtype: Any = None, non_blocking: bool = False) -> Any:
+        """The name of the tensor's type ('torch.sparse.FloatTensor'), or the tensor in another."""
+        if dtype is not None:
+            return self.to(dtype)
+        space, _, name = METHODS["type"](self).rpartition(".")
+        return f"{space}.sparse.{name}"
 
     def sparse_dim(self) -> int:
         """Number of dimensions that the indices address."""
