@@ -114,6 +114,8 @@ for _name in ("split", "chunk", "split_with_sizes"):
 def sum_to_size(self: Tensor, *size: Any) -> Tensor:
     """Summed over the dimensions along which `size` would be broadcast. [...] -> [size]"""
     wanted = view_ops.ints(size)
+    if not wanted:
+        return self.sum()
     shape = size_of(self)
     lead = len(shape) - len(wanted)
     if lead < 0 or any(w not in (1, n) for w, n in zip(wanted, shape[lead:], strict=True)):

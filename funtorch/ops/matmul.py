@@ -314,9 +314,9 @@ def _tensordot(a: Array, b: Array, dims: Any) -> Array:
         left, right = ([d % x.ndim for d in ds] for ds, x in zip(dims, (a, b), strict=True))
         for i, j in zip(left, right, strict=True):
             if a.shape[i] == 1 and b.shape[j] != 1:
-                b = b.sum(j, keepdims=True)
+                b = b.sum(j, keepdims=True, dtype=b.dtype)
             elif b.shape[j] == 1 and a.shape[i] != 1:
-                a = a.sum(i, keepdims=True)
+                a = a.sum(i, keepdims=True, dtype=a.dtype)
         dims = (left, right)
     return jnp.tensordot(a, b, dims)
 

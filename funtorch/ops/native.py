@@ -240,7 +240,7 @@ def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
             f"torch.unravel_index(): 'shape' cannot have negative values, but got {extents}"
         )
     found: list[Tensor] = []
-    step = 1
+    indices, step = indices.long(), 1
     for n in reversed(extents):
         found.insert(0, indices.div(step, rounding_mode="floor") % max(n, 1))
         step *= n

@@ -229,7 +229,12 @@ _unary(
     "The sign; for complex numbers x / |x|.",
     promote=None,
 )
-_unary("square", lambda x: x * x, "x * x.", promote=None, out="cast")
+def _square(x: Array) -> Array:
+    x = x.astype(jnp.int64) if x.dtype == jnp.bool_ else x
+    return x * x
+
+
+_unary("square", _square, "x * x.", promote=None, out="cast")
 _unary("erf", lax.erf, "Gauss error function.", aliases=("special.erf",))
 _unary("erfc", lax.erfc, "1 - erf(x).", aliases=("special.erfc",))
 _unary("erfinv", lax.erf_inv, "Inverse of erf.", aliases=("special.erfinv",))

@@ -348,7 +348,12 @@ def _erfcx(x: Array) -> Array:
 
 _erfcx.defjvps(lambda dx, out, x: (2 * x * out - 2 / math.sqrt(math.pi)) * dx)
 _simple("erfcx", _erfcx, "exp(x * x) erfc(x).")
-_simple("ndtr", jss.ndtr, "The normal distribution function.")
+def _ndtr(x: Array) -> Array:
+    wide = x.astype(jnp.float32) if x.dtype in (jnp.float16, jnp.bfloat16) else x
+    return jss.ndtr(wide).astype(x.dtype)
+
+
+_simple("ndtr", _ndtr, "The normal distribution function.")
 _simple("ndtri", jss.ndtri, "Inverse of ndtr.")
 _simple("log_ndtr", jss.log_ndtr, "Logarithm of ndtr.")
 
