@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 
 import funtorch
@@ -83,7 +85,22 @@ def wrapped(t, d, x):
     return grads, list(net.state_dict()), repr(net), net.device_ids, net.device_type
 
 
+def with_gradients(t, d, x):
+    f = importlib.import_module(f"{t.__name__}.distributed.nn.functional")
+    leaf = x.requires_grad_()
+    made = [
+        *(f.all_gather(leaf)[0], f.all_reduce(leaf), f.broadcast(leaf, 0), f.reduce(leaf, 0)),
+        *(f.scatter([leaf], 0), f.reduce_scatter(t.zeros(3), [leaf])),
+        *(f.all_to_all([t.zeros(3)], [leaf])[0], f.all_to_all_single(t.zeros(3), leaf)),
+    ]
+    sum(m.sum() * (i + 1) for i, m in enumerate(made)).backward()
+    # PyTorch's gradient of gather is wrong for a group of one: only its values are compared.
+    made.append(f.gather(leaf, 0)[0])
+    return [m.tolist() for m in made], leaf.grad.tolist()
+
+
 CASES = {
+    "with_gradients": with_gradients,
     "facts": facts,
     "gathered": gathered,
     "gather": lambda t, d, x: (made := [t.zeros(3)], d.gather(x, made, 0))[0][0].tolist(),
