@@ -43,10 +43,11 @@ bench: dev
 bench-quick: dev
 	$(BIN)/python -m benchmarks --rounds 3 --tables record,steps --compare benchmarks/reference.json
 
-# All of ONNX's own backend tests, with a table of passes per suite.
+# All of ONNX's own backend tests, with a table of passes per suite; then there and back again.
 onnx: dev
 	$(BIN)/pip install --quiet pillow
 	$(BIN)/python -m benchmarks.onnx_suite
+	$(BIN)/python -m benchmarks.onnx_closure
 
 # TensorFlow both ways: ONNX's backend tests, round trips, the families of keras.applications.
 tensorflow: dev

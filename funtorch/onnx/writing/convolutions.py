@@ -217,3 +217,39 @@ def pixel_shuffle(g: Any, self: Val, factor: int) -> Any:
         return NotImplemented
     return g.op("DepthToSpace", self, blocksize=factor, mode="CRD",
                 shape=tuple(g.inst.out_avals[0].shape))  # fmt: skip
+
+
+def _resized(g: Any, x: Val, size: Any, scales: Any, **attrs: Any) -> Any:
+    """Resize of the space of [N, C, ...] to `size`, by the scales that the caller gave, if any."""
+    out = (*x.shape[:2], *size)  # type: ignore[index]
+    if all(s is not None for s in scales):
+        factors = g.const(np.array([1, 1, *scales], np.float32))
+        return g.op("Resize", x, None, factors, shape=out, **attrs)
+    if static(size):
+        axes = list(range(2, x.ndim))
+        return g.op("Resize", x, None, None, g.ints(size), axes=axes, shape=out, **attrs)
+    return g.op("Resize", x, None, None, g.shape(out), shape=out, **attrs)
+
+
+@rule("_nearest")
+def nearest(g: Any, self: Val, size: Any, scales: Any, exact: bool) -> Any:
+    if self.dtype != np.float32:
+        return NotImplemented
+    how = ("half_pixel", "round_prefer_ceil") if exact else ("asymmetric", "floor")
+    return _resized(
+        g, self, size, scales, mode="nearest", coordinate_transformation_mode=how[0],
+        nearest_mode=how[1],
+    )  # fmt: skip
+
+
+@rule("_interpolated")
+def interpolated(g: Any, self: Val, size: Any, scales: Any, align: bool, kind: str) -> Any:
+    smooth = kind.startswith("smooth ")
+    kind = kind.removeprefix("smooth ")
+    if self.dtype != np.float32 or self.ndim == 3 or smooth or (kind == "cubic" and self.ndim != 4):
+        return NotImplemented
+    place = "align_corners" if align else "half_pixel"
+    return _resized(
+        g, self, size, scales, mode=kind, coordinate_transformation_mode=place,
+        cubic_coeff_a=-0.75 if kind == "cubic" else None,
+    )  # fmt: skip
