@@ -347,7 +347,10 @@ class Graph:
         return self.op("Squeeze", x, self.ints(axes), shape=shape)  # type: ignore[no-any-return]
 
     def concat(self, parts: Sequence[Val], axis: int) -> Val:
-        """Joined along an axis."""
+        """Joined along an axis; what has no elements is left out."""
+        if all(p.shape is not None for p in parts):
+            empty = [isinstance(p.shape[axis], int) and p.shape[axis] == 0 for p in parts]  # type: ignore[index]
+            parts = [p for p, e in zip(parts, empty, strict=True) if not e] or parts[:1]
         if len(parts) == 1:
             return parts[0]
         shape = None

@@ -99,6 +99,8 @@ def running(g: Any, x: Val, axis: int, reverse: int, step: Any) -> Val:
     front = [axis, *(d for d in range(x.ndim) if d != axis)]
     moved = g.transpose(x, front)
     n, *rest = moved.shape
+    if isinstance(n, int) and n < 2:
+        return x
     first = g.op("Gather", moved, g.const(-reverse, np.int64), axis=0, shape=tuple(rest))
     body = Block(g.block)
     total = g.value("total", x.dtype, tuple(rest))
