@@ -110,8 +110,11 @@ class Composed(Tensor, watched=False):
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Look the function up in the table of the layout."""
-        kwargs = kwargs or {}
+        kwargs = dict(kwargs or {})
         name = func.__name__
+        out = kwargs.pop("out", None)
+        if out is not None:
+            return _written(func(*args, **kwargs), out)
         handler = cls.handlers.get(name)
         if handler is not None:
             return handler(*args, **kwargs)
@@ -245,6 +248,13 @@ class Composed(Tensor, watched=False):
             made.__dict__.update(parts)
             memo[id(self)] = made
         return memo[id(self)]
+
+
+def _written(result: Any, out: Any) -> Any:
+    """A result as what was given for `out=`."""
+    if isinstance(out, Composed):
+        return out._become(result)
+    return out.resize_(result.shape).copy_(result)
 
 
 def elements(tensor: Any) -> Any:

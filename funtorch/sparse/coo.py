@@ -62,6 +62,31 @@ class CooTensor(Composed, watched=False):
         space, _, name = METHODS["type"](self).rpartition(".")
         return f"{space}.sparse.{name}"
 
+    def item(self) -> Any:
+        """The one element as a Python number. Waits for it."""
+        if self._value.aval.size != 1:
+            raise RuntimeError(
+                f"a Tensor with {self._value.aval.size} elements cannot be converted to Scalar"
+            )
+        return dense_of(self).item()
+
+    def __bool__(self) -> bool:
+        count = self._value.aval.size
+        if count != 1:
+            raise RuntimeError(
+                f"Boolean value of Tensor with {'more than one value' if count else 'no values'} "
+                "is ambiguous"
+            )
+        return bool(self.item())
+
+    @property
+    def nbytes(self) -> int:
+        """Raises RuntimeError, as in PyTorch: say which part is meant."""
+        raise RuntimeError(
+            "nbytes is not defined for sparse tensors. If you want the size of the constituent "
+            "tensors, add the nbytes of the indices and values."
+        )
+
     def sparse_dim(self) -> int:
         """Number of dimensions that the indices address."""
         return size_of(self._places)[0]
@@ -131,6 +156,15 @@ class CooTensor(Composed, watched=False):
                 "sparse tensor is not supported."
             )
         return self._become(coo(self._places, self._inner, tuple(size), self._unique))
+
+    def sparse_resize_and_clear_(
+        self, size: Sequence[int], sparse_dim: int, dense_dim: int
+    ) -> CooTensor:
+        """Another shape in place, and no entries."""
+        dense = tuple(size)[sparse_dim:]
+        inner = self._inner.detach().reshape(-1)[:0].reshape(0, *dense)
+        places = self._places.reshape(-1)[:0].reshape(sparse_dim, 0)
+        return self._become(coo(places, inner, tuple(size), unique=True))
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         given = (self._places, self._inner.detach(), size_of(self), self._unique)

@@ -305,6 +305,21 @@ def _sparse_mask(self: Any, mask: Any) -> Any:
     return mask._with(picked(dense, coordinates(mask)).reshape(size_of(mask._inner)))
 
 
+@handles("new_zeros", "new_empty")
+def _new_zeros(
+    self: CooTensor, *size: Any, dtype: Any = None, device: Any = None, **how: Any
+) -> Any:
+    where = device_of_tensor(self) if device is None else device
+    how.pop("layout", None)
+    how.pop("pin_memory", None)
+    return sparse_coo_tensor(shape_from(size), dtype=dtype or self.dtype, device=where, **how)
+
+
+@for_both("new_tensor")
+def _new_tensor(self: Any, data: Any, **how: Any) -> Tensor:
+    return self._inner.new_tensor(data, **how)
+
+
 def without_entries(shape: Any, dtype: Any, device: Any, kind: Layout, requires_grad: bool) -> Any:
     """What `zeros(..., layout=kind)` is."""
     inner = zeros(0, dtype=dtype, device=device)

@@ -237,6 +237,11 @@ def _pow(self: Any, exponent: Any) -> Any:
 def _add(self: Any, other: Any, *, alpha: Any = 1) -> Any:
     if isinstance(self, Composed) and not isinstance(other, Composed):
         raise RuntimeError("add(sparse, dense) is not supported. Use add(dense, sparse) instead.")
+    if not isinstance(self, Tensor):
+        raise RuntimeError(
+            f"add: expected 'self' and 'other' to have same size, but self is the number {self} and "
+            f"other has size {list(size_of(other))}"
+        )
     _same_size("add", self, other)
     term = other._inner * alpha if alpha != 1 else other._inner
     if not isinstance(self, Composed):

@@ -144,6 +144,38 @@ def _index_select(self: CooTensor, dim: int, index: Tensor) -> CooTensor:
     return made
 
 
+@handles("narrow_copy")
+def _narrow_copy(self: CooTensor, dim: int, start: int, length: int) -> CooTensor:
+    dim, count = wrap_dim(dim, self.ndim), self.sparse_dim()
+    shape = list(size_of(self))
+    start = start % max(shape[dim], 1) if start < 0 else start
+    if not 0 <= start <= start + length <= shape[dim]:
+        raise RuntimeError(
+            f"start ({start}) + length ({length}) exceeds dimension size ({shape[dim]})."
+        )
+    shape[dim] = length
+    if dim >= count:
+        inner = self._inner.narrow(dim - count + 1, start, length)
+        return coo(self._places, inner, shape, self._unique)
+    indices = np.asarray(to_host(self._places))
+    keep = np.nonzero((indices[dim] >= start) & (indices[dim] < start + length))[0]
+    places = indices[:, keep].copy()
+    places[dim] -= start
+    return _kept(self, keep, places, shape)._coalesced_(self._unique)
+
+
+def _refused(name: str, why: str) -> None:
+    def refuse(self: CooTensor, *args: Any, **kwargs: Any) -> None:
+        raise RuntimeError(why)
+
+    handles(name)(refuse)
+
+
+_refused("reshape", "reshape is not implemented for sparse tensors")
+_refused("flatten", "reshape is not implemented for sparse tensors")
+_refused("expand", "expand is unsupported for Sparse tensors")
+
+
 @handles("unsqueeze")
 def _unsqueeze(self: CooTensor, dim: int) -> CooTensor:
     dim, count = wrap_dim(dim, self.ndim + 1), self.sparse_dim()
