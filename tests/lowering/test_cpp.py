@@ -234,6 +234,19 @@ def test_the_example_trains_from_cpp(tmp_path, runner):
     np.testing.assert_allclose(got, want, atol=1e-4, rtol=1e-4)
 
 
+def test_files_of_every_version_run(runner):
+    golden = sorted((ROOT / "tests" / "export" / "golden").glob("*.ftpkg"))
+    golden = [path for path in golden if not torch.export.load(path).range_constraints]
+    assert golden
+    x = np.array([[0.1, 0.2], [-0.3, 0.4]], "float32")
+    want = np.tanh(x @ np.array([[1.0, 3.0], [2.0, 4.0]]) + np.array([0.5, -0.5]))
+    for path in golden:
+        command = [runner, path, PLUGIN, "forward", "1"]
+        done = subprocess.run(command, input=x.tobytes(), capture_output=True)
+        assert done.returncode == 0, done.stderr
+        np.testing.assert_allclose(np.frombuffer(done.stdout, "float32"), want.ravel(), atol=1e-6)
+
+
 def test_open_dimensions_at_fixed_sizes(tmp_path, runner):
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3))
