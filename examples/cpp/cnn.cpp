@@ -42,7 +42,8 @@ int main(int argc, char** argv) try {
   auto t = ft::Tensor::of<int64_t>({16}, classes);
 
   auto& step = model["train"];
-  for (int i = 0; i < std::atoi(argv[2]); i++) std::printf("%.7f\n", step(x, t)[0].data<float>()[0]);
+  for (int i = 0; i < std::atoi(argv[2]); i++)
+    std::printf("%.7f\n", step(x, t)[0].data<float>()[0]);
   return 0;
 } catch (const std::exception& error) {
   return std::fprintf(stderr, "%s\n", error.what()), 1;

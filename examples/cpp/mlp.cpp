@@ -1,5 +1,5 @@
-// Writes and trains a small network in C++: mlp PLUGIN STEPS [FILE]. Prints each loss; FILE is an artifact
-// that goes on training in C++ (ft::load) and in Python (funtorch.export.load_step).
+// Writes and trains a small network in C++: mlp PLUGIN STEPS [FILE]. Prints each loss; FILE is an
+// artifact that goes on training in C++ (ft::load) and in Python (funtorch.export.load_step).
 #include <cstdio>
 #include <cstdlib>
 
@@ -9,7 +9,8 @@ int main(int argc, char** argv) try {
   if (argc < 3) return std::fprintf(stderr, "usage: mlp PLUGIN STEPS [FILE]\n"), 2;
   ft::manual_seed(0);
   ft::Sequential net;
-  net.add<ft::Linear>(2, 32).add(ft::relu).add<ft::Linear>(32, 32).add(ft::relu).add<ft::Linear>(32, 3);
+  net.add<ft::Linear>(2, 32).add(ft::relu).add<ft::Linear>(32, 32).add(ft::relu);
+  net.add<ft::Linear>(32, 3);
 
   ft::Builder build(net);
   build.forward({{"x", "float32", {96, 2}}});
@@ -30,7 +31,8 @@ int main(int argc, char** argv) try {
   auto t = ft::Tensor::of<int64_t>({96}, classes);
 
   auto& step = model["train"];
-  for (int i = 0; i < std::atoi(argv[2]); i++) std::printf("%.7f\n", step(x, t)[0].data<float>()[0]);
+  for (int i = 0; i < std::atoi(argv[2]); i++)
+    std::printf("%.7f\n", step(x, t)[0].data<float>()[0]);
 
   ft::Tensor scores = model["forward"](x)[0];
   int right = 0;

@@ -1,4 +1,4 @@
-// Trains an exported step: train ARTIFACT PLUGIN STEPS. Prints each loss, then the seconds of a step.
+// Trains an exported step: train ARTIFACT PLUGIN STEPS. Prints each loss, then seconds per step.
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>

@@ -76,12 +76,17 @@ class Builder {
 
   // The programs with their initial state, ready to be called and saved.
   Model model(const Shared& runtime) const {
-    Json manifest = Json::object({{"format", "funtorch-artifact"}, {"version", 1.0},
-                                  {"writer", "funtorch_nn.hpp"},
-                                  {"kind", programs_.find("train") ? "training_step" : "exported_program"},
-                                  {"about", Json::object()}, {"programs", programs_},
-                                  {"state", state_}, {"files", Json::object()}});
-    Records records = {{"manifest.json", manifest.dump()}, {"weights.safetensors", safetensors(arrays_)}};
+    Json manifest =
+        Json::object({{"format", "funtorch-artifact"},
+                      {"version", 1.0},
+                      {"writer", "funtorch_nn.hpp"},
+                      {"kind", programs_.find("train") ? "training_step" : "exported_program"},
+                      {"about", Json::object()},
+                      {"programs", programs_},
+                      {"state", state_},
+                      {"files", Json::object()}});
+    Records records = {{"manifest.json", manifest.dump()},
+                       {"weights.safetensors", safetensors(arrays_)}};
     records.insert(records.end(), texts_.begin(), texts_.end());
     return Model(std::make_shared<File>(std::move(records)), runtime);
   }
@@ -121,19 +126,25 @@ class Builder {
       return result;
     }
 
-    void take(const std::string& name, const Var& var, const std::string& role, const std::string& target = "") {
+    void take(const std::string& name, const Var& var, const std::string& role,
+              const std::string& target = "") {
       ins.push_back(var);
       inputs.items.push_back(entry(name, var, role, target));
     }
 
-    void leave(const std::string& name, const Var& var, const std::string& role, const std::string& target = "") {
+    void leave(const std::string& name, const Var& var, const std::string& role,
+               const std::string& target = "") {
       outs.push_back(var);
       outputs.items.push_back(entry(name, var, role, target));
     }
 
-    static Json entry(const std::string& name, const Var& var, const std::string& role, const std::string& target) {
-      return Json::object({{"name", name}, {"dtype", var.dtype()}, {"shape", Json::list(var.shape())},
-                           {"role", role}, {"target", target.empty() ? Json() : Json(target)}});
+    static Json entry(const std::string& name, const Var& var, const std::string& role,
+                      const std::string& target) {
+      return Json::object({{"name", name},
+                           {"dtype", var.dtype()},
+                           {"shape", Json::list(var.shape())},
+                           {"role", role},
+                           {"target", target.empty() ? Json() : Json(target)}});
     }
 
     Vars ins, outs, arguments;
@@ -143,7 +154,8 @@ class Builder {
   };
 
   static StoredArray stored(const Tensor& tensor) {
-    return {kind_of(tensor.dtype).stored, tensor.shape, std::string(tensor.bytes.begin(), tensor.bytes.end())};
+    return {kind_of(tensor.dtype).stored, tensor.shape,
+            std::string(tensor.bytes.begin(), tensor.bytes.end())};
   }
 
   void finish(const std::string& name, Draft& draft, const Json& numbers) {
@@ -163,14 +175,21 @@ class Builder {
         aliases[i] = k;
         pairs.items.push_back(Json::list(std::vector<double>{double(i), double(k)}));
       }
-    Json spec = Json::object({{"args", args}, {"kwargs", Json::list(Shape())}, {"names", Json::list(draft.names)}});
-    programs_.set(name, Json::object({{"inputs", draft.inputs}, {"outputs", draft.outputs},
-                                      {"dims", Json::object()}, {"in_spec", spec},
-                                      {"out_spec", Json::object({{"leaf", 0.0}})},
-                                      {"platforms", Json::list(std::vector<std::string>{"cpu", "cuda"})},
-                                      {"vjp_order", 0.0}, {"donate", pairs}, {"ops", Json::object()},
-                                      {"numbers", numbers}}));
-    texts_.emplace_back("programs/" + name + ".stablehlo", ft::text(draft.ins, draft.outs, aliases));
+    Json spec = Json::object(
+        {{"args", args}, {"kwargs", Json::list(Shape())}, {"names", Json::list(draft.names)}});
+    programs_.set(name,
+                  Json::object({{"inputs", draft.inputs},
+                                {"outputs", draft.outputs},
+                                {"dims", Json::object()},
+                                {"in_spec", spec},
+                                {"out_spec", Json::object({{"leaf", 0.0}})},
+                                {"platforms", Json::list(std::vector<std::string>{"cpu", "cuda"})},
+                                {"vjp_order", 0.0},
+                                {"donate", pairs},
+                                {"ops", Json::object()},
+                                {"numbers", numbers}}));
+    texts_.emplace_back("programs/" + name + ".stablehlo",
+                        ft::text(draft.ins, draft.outs, aliases));
   }
 
   Module& net_;

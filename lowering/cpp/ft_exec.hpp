@@ -1,7 +1,7 @@
 // What a stored executable needs, and whether this process has it.
 //
-// Native code is trusted as much as a shared library. It is loaded only where the plugin is the very
-// one that made it and the processor has every instruction set of the one it was made on.
+// Native code is trusted as much as a shared library. It is loaded only where the plugin is the
+// very one that made it and the processor has every instruction set of the one it was made on.
 #pragma once
 
 #include <cstdlib>
@@ -64,11 +64,12 @@ inline std::string architecture() {
 // Where executables of this process run.
 inline Json target_here(const Runtime& runtime) {
   bool cpu = runtime.platform() == "cpu";
-  return Json::object({{"platform", runtime.platform()},
-                       {"arch", architecture()},
-                       {"device", cpu ? "cpu" : runtime.device_kind()},
-                       {"runtime", "PJRT plugin " + plugin_hash(runtime.plugin)},
-                       {"features", Json::list(cpu ? processor_features() : std::set<std::string>())}});
+  return Json::object(
+      {{"platform", runtime.platform()},
+       {"arch", architecture()},
+       {"device", cpu ? "cpu" : runtime.device_kind()},
+       {"runtime", "PJRT plugin " + plugin_hash(runtime.plugin)},
+       {"features", Json::list(cpu ? processor_features() : std::set<std::string>())}});
 }
 
 // Why an executable made for `target` cannot be loaded here; "" if it can.
@@ -77,7 +78,8 @@ inline std::string unfit(const Json& target, const Json& here) {
   if (off && std::string(off) == "0") return "FUNTORCH_EXEC=0";
   for (const char* key : {"platform", "arch", "device", "runtime"})
     if (target[key].text != here[key].text)
-      return std::string("made for the ") + key + " " + target[key].text + "; this is " + here[key].text;
+      return std::string("made for the ") + key + " " + target[key].text + "; this is " +
+             here[key].text;
   std::set<std::string> known = processor_features();
   for (const Json& feature : target["features"].items)
     if (!known.count(feature.text)) return "made for a processor with " + feature.text;

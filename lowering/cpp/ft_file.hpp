@@ -1,4 +1,5 @@
-// An artifact's records: of a file (a stored zip, checked record by record), or made by this program.
+// An artifact's records: of a file (a stored zip, checked record by record), or made by this
+// program.
 #pragma once
 
 #include <cstdint>
@@ -31,9 +32,11 @@ inline uint32_t crc32(const char* data, size_t size) {
   auto p = reinterpret_cast<const uint8_t*>(data);
   uint32_t c = 0xFFFFFFFFu;
   for (; size >= 8; size -= 8, p += 8) {
-    uint32_t low = c ^ (uint32_t(p[0]) | uint32_t(p[1]) << 8 | uint32_t(p[2]) << 16 | uint32_t(p[3]) << 24);
-    c = t[7 * 256 + (low & 0xFF)] ^ t[6 * 256 + (low >> 8 & 0xFF)] ^ t[5 * 256 + (low >> 16 & 0xFF)] ^
-        t[4 * 256 + (low >> 24)] ^ t[3 * 256 + p[4]] ^ t[2 * 256 + p[5]] ^ t[256 + p[6]] ^ t[p[7]];
+    uint32_t low =
+        c ^ (uint32_t(p[0]) | uint32_t(p[1]) << 8 | uint32_t(p[2]) << 16 | uint32_t(p[3]) << 24);
+    c = t[7 * 256 + (low & 0xFF)] ^ t[6 * 256 + (low >> 8 & 0xFF)] ^
+        t[5 * 256 + (low >> 16 & 0xFF)] ^ t[4 * 256 + (low >> 24)] ^ t[3 * 256 + p[4]] ^
+        t[2 * 256 + p[5]] ^ t[256 + p[6]] ^ t[p[7]];
   }
   for (; size; size--, p++) c = t[(c ^ *p) & 0xFF] ^ (c >> 8);
   return c ^ 0xFFFFFFFFu;

@@ -31,7 +31,8 @@ struct Node;
 class Var {
  public:
   Var() = default;
-  explicit Var(std::shared_ptr<Node> node, size_t index = 0) : node(std::move(node)), index(index) {}
+  explicit Var(std::shared_ptr<Node> node, size_t index = 0)
+      : node(std::move(node)), index(index) {}
 
   explicit operator bool() const { return node != nullptr; }
   const Type& type() const;
@@ -69,7 +70,8 @@ inline const Var& operand(const Var& result, size_t i) { return result.node->ope
 
 inline std::string words(const Var& x) { return words(x.dtype(), x.shape()); }
 
-[[noreturn]] inline void refuse(const std::string& op, const Vars& operands, const std::string& why) {
+[[noreturn]] inline void refuse(const std::string& op, const Vars& operands,
+                                const std::string& why) {
   std::string made = op + ": " + why + " (given";
   for (const Var& x : operands) made += " " + words(x);
   throw std::runtime_error(made + ")");
@@ -94,7 +96,7 @@ inline Var make(const std::string& op, Vars operands, Type type, Vjp vjp,
   return Var(node);
 }
 
-// Attributes ---------------------------------------------------------------------------------------
+// Attributes ------------------------------------------------------------------------------------
 
 template <class Items>
 std::string joined(const Items& items) {
@@ -114,7 +116,8 @@ inline std::string padding_attribute(const Padding& padding) {
   for (const auto& [low, high] : padding)
     made += (made.empty() ? "[" : ", [") + std::to_string(low) + ", " + std::to_string(high) + "]";
   std::string type = std::to_string(padding.size()) + "x2xi64>";
-  return padding.empty() ? "padding = dense<> : tensor<0x2xi64>" : "padding = dense<[" + made + "]> : tensor<" + type;
+  return padding.empty() ? "padding = dense<> : tensor<0x2xi64>"
+                         : "padding = dense<[" + made + "]> : tensor<" + type;
 }
 
 // A region of one operation on two scalars, such as the body of a reduction.
@@ -127,7 +130,7 @@ inline std::string scalar_region(const std::string& op, const std::string& dtype
          " \"stablehlo.return\"(%c) : (" + result + ") -> () })";
 }
 
-// Text ---------------------------------------------------------------------------------------------
+// Text ------------------------------------------------------------------------------------------
 
 // Nodes that `outputs` need, operands first. Walks with a stack of its own: graphs may be deep.
 inline std::vector<Node*> ordered(const Vars& outputs) {
@@ -152,7 +155,8 @@ inline std::vector<Node*> ordered(const Vars& outputs) {
 
 // The program that computes `outputs` from `inputs`, which are leaves. aliases: for an input, the
 // output that may take over its memory.
-inline std::string text(const Vars& inputs, const Vars& outputs, const std::map<size_t, size_t>& aliases) {
+inline std::string text(const Vars& inputs, const Vars& outputs,
+                        const std::map<size_t, size_t>& aliases) {
   std::unordered_map<const Node*, std::string> names;
   std::string head, body, results, types;
   for (size_t i = 0; i < inputs.size(); i++) {
@@ -170,7 +174,9 @@ inline std::string text(const Vars& inputs, const Vars& outputs, const std::map<
   size_t count = 0;
   for (Node* node : ordered(outputs)) {
     if (!node->leaf.empty()) {
-      if (!names.count(node)) throw std::runtime_error("the program reads " + node->leaf + ", which is none of its inputs");
+      if (!names.count(node))
+        throw std::runtime_error("the program reads " + node->leaf +
+                                 ", which is none of its inputs");
       continue;
     }
     std::string name = names[node] = "%" + std::to_string(count++), given, of, to;

@@ -108,7 +108,9 @@ class Json {
     for (char c : text) {
       char code[8];
       std::snprintf(code, sizeof code, "\\u%04x", static_cast<unsigned char>(c));
-      made += c == '"' || c == '\\' ? std::string("\\") + c : c < ' ' && c >= 0 ? code : std::string(1, c);
+      made += c == '"' || c == '\\' ? std::string("\\") + c
+              : c < ' ' && c >= 0   ? code
+                                    : std::string(1, c);
     }
     return made + "\"";
   }

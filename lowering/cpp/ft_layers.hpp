@@ -7,7 +7,7 @@
 
 namespace ft {
 
-// Random initial values -----------------------------------------------------------------------------
+// Random initial values -------------------------------------------------------------------------
 
 // The generator of initial values. Seeded alike, it gives PyTorch's own numbers.
 inline std::mt19937& generator() {
@@ -33,7 +33,8 @@ inline Tensor normal_values(const Shape& shape) {
   size_t n = made.size();
   auto block = [](float* p) {
     for (int i = 0; i < 8; i++) {
-      float radius = std::sqrt(-2.0f * std::log(1.0f - p[i])), angle = 6.283185307179586f * p[i + 8];
+      float radius = std::sqrt(-2.0f * std::log(1.0f - p[i])),
+            angle = 6.283185307179586f * p[i + 8];
       p[i] = radius * std::cos(angle);
       p[i + 8] = radius * std::sin(angle);
     }
@@ -47,21 +48,22 @@ inline Tensor normal_values(const Shape& shape) {
   return made;
 }
 
-// Modules ------------------------------------------------------------------------------------------
+// Modules ---------------------------------------------------------------------------------------
 
 struct Parameter {
   std::string name;
   Tensor initial;
   Var var;  // the leaf that stands for it in programs
 
-  explicit Parameter(Tensor value) : initial(std::move(value)), var(leaf("a parameter", {initial.dtype, initial.shape})) {}
+  explicit Parameter(Tensor value)
+      : initial(std::move(value)), var(leaf("a parameter", {initial.dtype, initial.shape})) {}
 };
 
 using Parameters = std::vector<std::shared_ptr<Parameter>>;
 
 // What programs read beside their arguments while they are recorded.
 struct Recording {
-  Var key;                // of random numbers; a leaf uint32[2] as soon as somebody draws
+  Var key;  // of random numbers; a leaf uint32[2] as soon as somebody draws
   uint64_t draws = 0;
 };
 
@@ -117,7 +119,7 @@ class Module {
   std::vector<std::pair<std::string, Module*>> children_;
 };
 
-// Functions ----------------------------------------------------------------------------------------
+// Functions -------------------------------------------------------------------------------------
 
 inline Var relu(const Var& x) { return where(x > 0.0, x, full_like(x, 0)); }
 inline Var leaky_relu(const Var& x, double slope = 0.01) { return where(x > 0.0, x, x * slope); }
@@ -155,7 +157,7 @@ inline Var mse_loss(const Var& x, const Var& target) {
 
 inline Var l1_loss(const Var& x, const Var& target) { return mean(abs(x - target)); }
 
-// Layers -------------------------------------------------------------------------------------------
+// Layers ----------------------------------------------------------------------------------------
 
 class Linear : public Module {
  public:
@@ -175,7 +177,8 @@ class Linear : public Module {
 
 class Conv2d : public Module {
  public:
-  Conv2d(int64_t in, int64_t out, int64_t kernel, Window window = {}, int64_t groups = 1, bool bias = true)
+  Conv2d(int64_t in, int64_t out, int64_t kernel, Window window = {}, int64_t groups = 1,
+         bool bias = true)
       : window_(std::move(window)), groups_(groups) {
     float bound = 1.0f / std::sqrt(static_cast<float>(in / groups * kernel * kernel));
     weight = parameter("weight", uniform_values({out, in / groups, kernel, kernel}, -bound, bound));
@@ -196,7 +199,9 @@ class Conv2d : public Module {
 
 class Embedding : public Module {
  public:
-  Embedding(int64_t count, int64_t width) { weight = parameter("weight", normal_values({count, width})); }
+  Embedding(int64_t count, int64_t width) {
+    weight = parameter("weight", normal_values({count, width}));
+  }
   Var forward(const Var& index) override { return take(weight->var, index); }
   std::shared_ptr<Parameter> weight;
 };
@@ -205,7 +210,8 @@ class Embedding : public Module {
 class LayerNorm : public Module {
  public:
   explicit LayerNorm(int64_t width, double eps = 1e-5) : eps_(eps) {
-    weight = parameter("weight", Tensor::of<float>({width}, std::vector<float>(static_cast<size_t>(width), 1)));
+    weight = parameter(
+        "weight", Tensor::of<float>({width}, std::vector<float>(static_cast<size_t>(width), 1)));
     bias = parameter("bias", Tensor("float32", {width}));
   }
 
@@ -258,7 +264,9 @@ class Sequential : public Module {
     return *this;
   }
 
-  Sequential& add(std::function<Var(const Var&)> function) { return add<Function>(std::move(function)); }
+  Sequential& add(std::function<Var(const Var&)> function) {
+    return add<Function>(std::move(function));
+  }
 
   Var forward(const Var& x) override {
     Var y = x;

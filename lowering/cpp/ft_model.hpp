@@ -20,15 +20,18 @@ inline Shape shape_of(const Json& list) {
   return made;
 }
 
-// One array that a program takes or returns. Where a dimension is open, the shape is that of no program:
-// see Variant.
+// One array that a program takes or returns. Where a dimension is open, the shape is that of no
+// program: see Variant.
 struct Leaf {
   std::string name, dtype, role, target, open;
   Shape shape;
 
   explicit Leaf(const Json& entry)
-      : name(entry["name"].text), dtype(entry["dtype"].text), role(entry["role"].text),
-        target(entry["target"].text), shape(shape_of(entry["shape"])) {
+      : name(entry["name"].text),
+        dtype(entry["dtype"].text),
+        role(entry["role"].text),
+        target(entry["target"].text),
+        shape(shape_of(entry["shape"])) {
     for (const Json& extent : entry["shape"].items)
       if (extent.kind != Json::Number) open = extent.text;
   }
@@ -43,7 +46,8 @@ struct Variant {
 
   std::string words() const {
     std::string made;
-    for (const auto& [name, size] : sizes.fields) made += (made.empty() ? "" : ", ") + name + " = " + size.dump();
+    for (const auto& [name, size] : sizes.fields)
+      made += (made.empty() ? "" : ", ") + name + " = " + size.dump();
     return made;
   }
 };
@@ -96,7 +100,8 @@ class Program {
     const Executable& executable = executable_of(variant);
     std::vector<Array> in;
     size_t next = 0;
-    for (size_t i = 0; i < inputs.size(); i++) in.push_back(input(inputs[i], variant.inputs[i], given, next));
+    for (size_t i = 0; i < inputs.size(); i++)
+      in.push_back(input(inputs[i], variant.inputs[i], given, next));
     if (next != given.size()) throw std::runtime_error("too many arguments");
     std::vector<Array> out = executable(in, outputs.size());
     std::vector<Tensor> results;
@@ -163,14 +168,16 @@ class Program {
       known += (known.empty() ? "" : "; ") + variant.words();
     }
     std::string shown;
-    for (const Tensor* tensor : given) shown += (shown.empty() ? "" : ", ") + words(tensor->dtype, tensor->shape);
+    for (const Tensor* tensor : given)
+      shown += (shown.empty() ? "" : ", ") + words(tensor->dtype, tensor->shape);
     throw std::runtime_error("no program takes " + shown + "; there are programs for " + known);
   }
 
   const Executable& executable_of(Variant& variant) {
     if (!variant.executable) load_into(variant);
     if (!variant.executable)
-      variant.executable = std::make_unique<Executable>(state_->runtime, state_->file->text(variant.record));
+      variant.executable =
+          std::make_unique<Executable>(state_->runtime, state_->file->text(variant.record));
     return *variant.executable;
   }
 
@@ -182,7 +189,8 @@ class Program {
       if (code["sizes"].dump() != variant.sizes.dump()) continue;
       std::string reason = unfit(code["target"], here);
       if (reason.empty()) try {
-          variant.executable = Executable::load(state_->runtime, state_->file->text(code["file"].text));
+          variant.executable =
+              Executable::load(state_->runtime, state_->file->text(code["file"].text));
           stored = true;
           return;
         } catch (const std::exception& error) {
@@ -192,10 +200,12 @@ class Program {
     }
   }
 
-  Array input(const Leaf& leaf, const Shape& shape, const std::vector<const Tensor*>& given, size_t& next) {
+  Array input(const Leaf& leaf, const Shape& shape, const std::vector<const Tensor*>& given,
+              size_t& next) {
     const Kind& kind = kind_of(leaf.dtype);
     if (leaf.role == "input") {
-      if (next >= given.size()) throw std::runtime_error("the argument " + leaf.name + " is missing");
+      if (next >= given.size())
+        throw std::runtime_error("the argument " + leaf.name + " is missing");
       const Tensor& tensor = *given[next++];
       if (tensor.dtype != leaf.dtype || tensor.shape != shape)
         throw std::runtime_error(leaf.name + " is " + words(tensor.dtype, tensor.shape) +
@@ -249,13 +259,15 @@ class Model {
     if (value.dtype != kind_of(stored.dtype).name || value.shape != stored.shape)
       throw std::runtime_error(name + " is " + words(kind_of(stored.dtype).name, stored.shape) +
                                ", not " + words(value.dtype, value.shape));
-    state_->at(name) = Buffer::put(state_->runtime, value.bytes.data(), kind_of(value.dtype), value.shape);
+    state_->at(name) =
+        Buffer::put(state_->runtime, value.bytes.data(), kind_of(value.dtype), value.shape);
   }
 
   void seed(uint32_t value) { state_->seed = value, state_->draws = 0; }
 
-  // Write everything with the present state. executables: also those of the programs used so far, for
-  // this plugin and kind of processor; they take the place of the ones made for the same target.
+  // Write everything with the present state. executables: also those of the programs used so far,
+  // for this plugin and kind of processor; they take the place of the ones made for the same
+  // target.
   void save(const std::string& path, bool executables = false) {
     const File& file = *state_->file;
     Json manifest = file.manifest;
@@ -290,7 +302,8 @@ class Model {
         if (const Json* before = entry.find("exec"))
           for (const Json& code : before->items)
             if (code["sizes"].dump() + code["target"].dump() != what) codes.items.push_back(code);
-        codes.items.push_back(Json::object({{"file", record}, {"sizes", sizes}, {"target", target}}));
+        codes.items.push_back(
+            Json::object({{"file", record}, {"sizes", sizes}, {"target", target}}));
         entry.set("exec", codes);
         Records kept;
         for (auto& [key, data] : records)

@@ -11,7 +11,7 @@
 
 namespace ft {
 
-// Constants and shapes ------------------------------------------------------------------------------
+// Constants and shapes --------------------------------------------------------------------------
 
 inline bool is_float(const std::string& dtype) {
   return dtype == "float32" || dtype == "float64" || dtype == "bfloat16" || dtype == "float16";
@@ -55,7 +55,8 @@ inline Var broadcast_in_dim(const Var& x, const Shape& shape, const Shape& where
     }
     return Vars{reshape(sum(g, axes), from)};
   };
-  return make("broadcast_in_dim", {x}, {x.dtype(), shape}, vjp, array_attribute("broadcast_dimensions", where));
+  return make("broadcast_in_dim", {x}, {x.dtype(), shape}, vjp,
+              array_attribute("broadcast_dimensions", where));
 }
 
 inline Var broadcast_to(const Var& x, const Shape& shape) {
@@ -64,7 +65,8 @@ inline Var broadcast_to(const Var& x, const Shape& shape) {
   Shape where;
   for (int64_t i = 0; i < x.rank(); i++) {
     where.push_back(i + offset);
-    bool fits = offset >= 0 && (x.size(i) == 1 || x.size(i) == shape[static_cast<size_t>(i + offset)]);
+    bool fits =
+        offset >= 0 && (x.size(i) == 1 || x.size(i) == shape[static_cast<size_t>(i + offset)]);
     if (!fits) refuse("broadcast_to", {x}, "the shape does not fit " + words("", shape));
   }
   return broadcast_in_dim(x, shape, where);
@@ -78,7 +80,8 @@ inline Var full_like(const Var& x, double value) { return full(x.shape(), x.dtyp
 
 // 0, 1, 2, ... along one axis.
 inline Var iota(const Shape& shape, const std::string& dtype, int64_t axis) {
-  return make("iota", {}, {dtype, shape}, nullptr, "iota_dimension = " + std::to_string(axis) + " : i64");
+  return make("iota", {}, {dtype, shape}, nullptr,
+              "iota_dimension = " + std::to_string(axis) + " : i64");
 }
 
 inline Var reshape(const Var& x, Shape shape) {
@@ -87,7 +90,8 @@ inline Var reshape(const Var& x, Shape shape) {
   for (int64_t& n : shape)
     if (n < 0) n = static_cast<int64_t>(elements(x.shape())) / known;
   if (shape == x.shape()) return x;
-  if (elements(shape) != elements(x.shape())) refuse("reshape", {x}, "the shape is not " + words("", shape));
+  if (elements(shape) != elements(x.shape()))
+    refuse("reshape", {x}, "the shape is not " + words("", shape));
   return make("reshape", {x}, {x.dtype(), shape},
               [](const Var& y, const Var& g) { return Vars{reshape(g, operand(y, 0).shape())}; });
 }
@@ -100,9 +104,10 @@ inline Var transpose(const Var& x, const Shape& order) {
     shape.push_back(x.size(order[i]));
     back[static_cast<size_t>(order[i])] = static_cast<int64_t>(i);
   }
-  return make("transpose", {x}, {x.dtype(), shape},
-              [back](const Var&, const Var& g) { return Vars{transpose(g, back)}; },
-              array_attribute("permutation", order));
+  return make(
+      "transpose", {x}, {x.dtype(), shape},
+      [back](const Var&, const Var& g) { return Vars{transpose(g, back)}; },
+      array_attribute("permutation", order));
 }
 
 // The last two axes exchanged.
@@ -115,8 +120,10 @@ inline Var matrix_transpose(const Var& x) {
 
 inline Var slice(const Var& x, const Shape& start, const Shape& limit, Shape stride = {});
 
-// Zeros (or `value`) around x, and `interior` many between its elements; negative: elements are taken away.
-inline Var pad(const Var& x, const Shape& low, const Shape& high, Shape interior = {}, double value = 0) {
+// Zeros (or `value`) around x, and `interior` many between its elements; negative: elements are
+// taken away.
+inline Var pad(const Var& x, const Shape& low, const Shape& high, Shape interior = {},
+               double value = 0) {
   if (interior.empty()) interior.assign(x.shape().size(), 0);
   Shape shape, step;
   for (size_t i = 0; i < low.size(); i++) {
@@ -153,8 +160,9 @@ inline Var slice(const Var& x, const Shape& start, const Shape& limit, Shape str
     return Vars{pad(g, start, high, interior)};
   };
   return make("slice", {x}, {x.dtype(), shape}, vjp,
-              array_attribute("start_indices", start) + ", " + array_attribute("limit_indices", limit) +
-                  ", " + array_attribute("strides", stride));
+              array_attribute("start_indices", start) + ", " +
+                  array_attribute("limit_indices", limit) + ", " +
+                  array_attribute("strides", stride));
 }
 
 // `size` elements from `start` on, along one axis.
@@ -183,8 +191,9 @@ inline Var concatenate(const Vars& parts, int64_t axis) {
 }
 
 inline Var reverse(const Var& x, const Shape& axes) {
-  return make("reverse", {x}, x.type(), [axes](const Var&, const Var& g) { return Vars{reverse(g, axes)}; },
-              array_attribute("dimensions", axes));
+  return make(
+      "reverse", {x}, x.type(), [axes](const Var&, const Var& g) { return Vars{reverse(g, axes)}; },
+      array_attribute("dimensions", axes));
 }
 
 inline Var convert(const Var& x, const std::string& dtype) {
@@ -197,7 +206,7 @@ inline Var convert(const Var& x, const std::string& dtype) {
 // Its value, without a gradient.
 inline Var stop_gradient(const Var& x) { return make("convert", {x}, x.type(), nullptr); }
 
-// Two operands -------------------------------------------------------------------------------------
+// Two operands ----------------------------------------------------------------------------------
 
 inline Shape common_shape(const std::string& op, const Var& a, const Var& b) {
   Shape made(static_cast<size_t>(std::max(a.rank(), b.rank())));
@@ -210,39 +219,42 @@ inline Shape common_shape(const std::string& op, const Var& a, const Var& b) {
   return made;
 }
 
-inline Var binary(const std::string& op, Var a, Var b, Vjp vjp, const std::string& attributes = "") {
+inline Var binary(const std::string& op, Var a, Var b, Vjp vjp,
+                  const std::string& attributes = "") {
   if (a.dtype() != b.dtype()) refuse(op, {a, b}, "the dtypes differ: use convert");
   Shape shape = common_shape(op, a, b);
   std::string dtype = op == "compare" ? "bool" : a.dtype();
-  return make(op, {broadcast_to(a, shape), broadcast_to(b, shape)}, {dtype, shape}, std::move(vjp), attributes);
+  return make(op, {broadcast_to(a, shape), broadcast_to(b, shape)}, {dtype, shape}, std::move(vjp),
+              attributes);
 }
 
-// Each operation with the gradients of its operands; y is the result, g its gradient, a and b the operands.
-#define FT_BINARY(name, op, of_a, of_b)                                \
-  inline Var name(const Var& a, const Var& b) {                        \
-    return binary(op, a, b, [](const Var& y, const Var& g) {           \
-      const Var &a = operand(y, 0), &b = operand(y, 1);                \
-      (void)a, (void)b, (void)y, (void)g;                              \
-      return Vars{of_a, of_b};                                         \
-    });                                                                \
-  }                                                                    \
+// Each operation with the gradients of its operands; y is the result, g its gradient, a and b the
+// operands.
+#define FT_BINARY(name, op, of_a, of_b)                                             \
+  inline Var name(const Var& a, const Var& b) {                                     \
+    return binary(op, a, b, [](const Var& y, const Var& g) {                        \
+      const Var &a = operand(y, 0), &b = operand(y, 1);                             \
+      (void)a, (void)b, (void)y, (void)g;                                           \
+      return Vars{of_a, of_b};                                                      \
+    });                                                                             \
+  }                                                                                 \
   inline Var name(const Var& a, double b) { return name(a, scalar(a.dtype(), b)); } \
   inline Var name(double a, const Var& b) { return name(scalar(b.dtype(), a), b); }
 
-#define FT_UNARY(name, op, gradient)                          \
-  inline Var name(const Var& x) {                             \
+#define FT_UNARY(name, op, gradient)                                \
+  inline Var name(const Var& x) {                                   \
     return make(op, {x}, x.type(), [](const Var& y, const Var& g) { \
-      const Var& x = operand(y, 0);                           \
-      (void)x, (void)y, (void)g;                              \
-      return Vars{gradient};                                  \
-    });                                                       \
+      const Var& x = operand(y, 0);                                 \
+      (void)x, (void)y, (void)g;                                    \
+      return Vars{gradient};                                        \
+    });                                                             \
   }
 
-#define FT_COMPARE(name, direction)                                                            \
-  inline Var name(const Var& a, const Var& b) {                                                \
-    return binary("compare", a, b, nullptr,                                                    \
-                  "comparison_direction = #stablehlo<comparison_direction " direction ">");    \
-  }                                                                                            \
+#define FT_COMPARE(name, direction)                                                         \
+  inline Var name(const Var& a, const Var& b) {                                             \
+    return binary("compare", a, b, nullptr,                                                 \
+                  "comparison_direction = #stablehlo<comparison_direction " direction ">"); \
+  }                                                                                         \
   inline Var name(const Var& a, double b) { return name(a, scalar(a.dtype(), b)); }
 
 FT_COMPARE(operator==, "EQ")
@@ -253,9 +265,11 @@ FT_COMPARE(operator>, "GT")
 FT_COMPARE(operator>=, "GE")
 
 inline Var where(const Var& condition, const Var& a, const Var& b) {
-  if (a.dtype() != b.dtype() || condition.dtype() != "bool") refuse("where", {condition, a, b}, "dtypes");
+  if (a.dtype() != b.dtype() || condition.dtype() != "bool")
+    refuse("where", {condition, a, b}, "dtypes");
   Shape shape = common_shape("where", a, b);
-  return make("select", {broadcast_to(condition, shape), broadcast_to(a, shape), broadcast_to(b, shape)},
+  return make("select",
+              {broadcast_to(condition, shape), broadcast_to(a, shape), broadcast_to(b, shape)},
               {a.dtype(), shape}, [](const Var& y, const Var& g) {
                 const Var &c = operand(y, 0), zero = full_like(g, 0);
                 return Vars{Var(), where(c, g, zero), where(c, zero, g)};
@@ -276,18 +290,18 @@ inline Var share(const Var& winner, const Var& loser, const Var& g, bool larger)
 
 FT_BINARY(operator+, "add", g, g)
 FT_BINARY(operator-, "subtract", g, -g)
-FT_BINARY(operator*, "multiply", g * b, g * a)
-FT_BINARY(operator/, "divide", g / b, -(g * y / b))
+FT_BINARY(operator*, "multiply", g* b, g* a)
+FT_BINARY(operator/, "divide", g / b, -(g* y / b))
 FT_BINARY(maximum, "maximum", share(a, b, g, true), share(b, a, g, true))
 FT_BINARY(minimum, "minimum", share(a, b, g, false), share(b, a, g, false))
-FT_BINARY(pow, "power", g* b* pow(a, b - 1.0), g* y* log(a))
-FT_BINARY(atan2, "atan2", g* b / (a * a + b * b), -(g * a / (a * a + b * b)))
+FT_BINARY(pow, "power", g * b * pow(a, b - 1.0), g * y * log(a))
+FT_BINARY(atan2, "atan2", g* b / (a * a + b * b), -(g* a / (a * a + b * b)))
 FT_BINARY(remainder, "remainder", g, Var())
 FT_BINARY(logical_and, "and", Var(), Var())
 FT_BINARY(logical_or, "or", Var(), Var())
 FT_BINARY(logical_xor, "xor", Var(), Var())
 
-// One operand --------------------------------------------------------------------------------------
+// One operand -----------------------------------------------------------------------------------
 
 inline Var cos(const Var& x);
 inline Var sign(const Var& x);
@@ -298,21 +312,21 @@ FT_UNARY(exp, "exponential", g* y)
 FT_UNARY(expm1, "exponential_minus_one", g*(y + 1.0))
 FT_UNARY(log, "log", g / x)
 FT_UNARY(log1p, "log_plus_one", g / (x + 1.0))
-FT_UNARY(tanh, "tanh", g*(1.0 - y * y))
-FT_UNARY(sigmoid, "logistic", g* y*(1.0 - y))
+FT_UNARY(tanh, "tanh", g * (1.0 - y * y))
+FT_UNARY(sigmoid, "logistic", g * y * (1.0 - y))
 FT_UNARY(sqrt, "sqrt", g / (2.0 * y))
-FT_UNARY(rsqrt, "rsqrt", g* y*(-0.5) / x)
+FT_UNARY(rsqrt, "rsqrt", g * y * (-0.5) / x)
 FT_UNARY(cbrt, "cbrt", g / (3.0 * y * y))
 FT_UNARY(abs, "abs", g* sign(x))
 FT_UNARY(sin, "sine", g* cos(x))
-FT_UNARY(cos, "cosine", -(g * sin(x)))
+FT_UNARY(cos, "cosine", -(g* sin(x)))
 FT_UNARY(sign, "sign", Var())
 FT_UNARY(floor, "floor", Var())
 FT_UNARY(ceil, "ceil", Var())
 FT_UNARY(round, "round_nearest_even", Var())
 FT_UNARY(logical_not, "not", Var())
 
-// Reductions ---------------------------------------------------------------------------------------
+// Reductions ------------------------------------------------------------------------------------
 
 inline Var reduce(const Var& x, const Shape& axes, const std::string& op, double start, Vjp vjp) {
   Shape rest;
@@ -360,7 +374,9 @@ inline Var extreme(const Var& x, Shape axes, bool keep, bool largest) {
   if (!is_float(x.dtype())) refuse(largest ? "amax" : "amin", {x}, "a floating type is needed");
   auto vjp = [axes](const Var& y, const Var& g) {  // equal ones share, as PyTorch has it
     const Var& x = operand(y, 0);
-    auto spread = [&](const Var& v) { return broadcast_to(reshape(v, kept(x.shape(), axes)), x.shape()); };
+    auto spread = [&](const Var& v) {
+      return broadcast_to(reshape(v, kept(x.shape(), axes)), x.shape());
+    };
     Var hits = convert(x == spread(y), x.dtype());
     return Vars{hits * spread(g / sum(hits, axes)), Var()};
   };
@@ -368,8 +384,12 @@ inline Var extreme(const Var& x, Shape axes, bool keep, bool largest) {
   return keep ? reshape(made, kept(x.shape(), axes)) : made;
 }
 
-inline Var amax(const Var& x, Shape axes = {}, bool keep = false) { return extreme(x, axes, keep, true); }
-inline Var amin(const Var& x, Shape axes = {}, bool keep = false) { return extreme(x, axes, keep, false); }
+inline Var amax(const Var& x, Shape axes = {}, bool keep = false) {
+  return extreme(x, axes, keep, true);
+}
+inline Var amin(const Var& x, Shape axes = {}, bool keep = false) {
+  return extreme(x, axes, keep, false);
+}
 
 inline Var mean(const Var& x, Shape axes = {}, bool keep = false) {
   axes = settled(x, axes);

@@ -49,7 +49,8 @@ class SGD : public Optimizer {
   bool nesterov_;
 };
 
-// Loshchilov and Hutter, Decoupled weight decay regularization (2019), in the order of PyTorch's steps.
+// Loshchilov and Hutter, Decoupled weight decay regularization (2019), in the order of PyTorch's
+// steps.
 class AdamW : public Optimizer {
  public:
   explicit AdamW(double lr = 1e-3, double beta1 = 0.9, double beta2 = 0.999, double eps = 1e-8,
@@ -65,7 +66,9 @@ class AdamW : public Optimizer {
     Var step = state.at(0) + 1.0;
     Var first = state.at(1) * beta1_ + g * (1 - beta1_);
     Var second = state.at(2) * beta2_ + g * g * (1 - beta2_);
-    auto correction = [&](double beta) { return convert(1.0 - pow(scalar("float32", beta), step), p.dtype()); };
+    auto correction = [&](double beta) {
+      return convert(1.0 - pow(scalar("float32", beta), step), p.dtype());
+    };
     Var below = sqrt(second) / sqrt(correction(beta2_)) + eps_;
     Var moved = p * (1.0 - lr * weight_decay_) - lr / correction(beta1_) * (first / below);
     return {moved, step, first, second};

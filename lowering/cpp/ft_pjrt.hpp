@@ -30,22 +30,21 @@ struct Kind {
 };
 
 inline const Kind& kind_of(const std::string& name) {
-  static const Kind kinds[] = {
-      {"bool", "BOOL", "i1", PJRT_Buffer_Type_PRED, 1},
-      {"int8", "I8", "i8", PJRT_Buffer_Type_S8, 1},
-      {"uint8", "U8", "ui8", PJRT_Buffer_Type_U8, 1},
-      {"int16", "I16", "i16", PJRT_Buffer_Type_S16, 2},
-      {"uint16", "U16", "ui16", PJRT_Buffer_Type_U16, 2},
-      {"int32", "I32", "i32", PJRT_Buffer_Type_S32, 4},
-      {"uint32", "U32", "ui32", PJRT_Buffer_Type_U32, 4},
-      {"int64", "I64", "i64", PJRT_Buffer_Type_S64, 8},
-      {"uint64", "U64", "ui64", PJRT_Buffer_Type_U64, 8},
-      {"float16", "F16", "f16", PJRT_Buffer_Type_F16, 2},
-      {"bfloat16", "BF16", "bf16", PJRT_Buffer_Type_BF16, 2},
-      {"float32", "F32", "f32", PJRT_Buffer_Type_F32, 4},
-      {"float64", "F64", "f64", PJRT_Buffer_Type_F64, 8},
-      {"complex64", "C64", "complex<f32>", PJRT_Buffer_Type_C64, 8},
-      {"complex128", "C128", "complex<f64>", PJRT_Buffer_Type_C128, 16}};
+  static const Kind kinds[] = {{"bool", "BOOL", "i1", PJRT_Buffer_Type_PRED, 1},
+                               {"int8", "I8", "i8", PJRT_Buffer_Type_S8, 1},
+                               {"uint8", "U8", "ui8", PJRT_Buffer_Type_U8, 1},
+                               {"int16", "I16", "i16", PJRT_Buffer_Type_S16, 2},
+                               {"uint16", "U16", "ui16", PJRT_Buffer_Type_U16, 2},
+                               {"int32", "I32", "i32", PJRT_Buffer_Type_S32, 4},
+                               {"uint32", "U32", "ui32", PJRT_Buffer_Type_U32, 4},
+                               {"int64", "I64", "i64", PJRT_Buffer_Type_S64, 8},
+                               {"uint64", "U64", "ui64", PJRT_Buffer_Type_U64, 8},
+                               {"float16", "F16", "f16", PJRT_Buffer_Type_F16, 2},
+                               {"bfloat16", "BF16", "bf16", PJRT_Buffer_Type_BF16, 2},
+                               {"float32", "F32", "f32", PJRT_Buffer_Type_F32, 4},
+                               {"float64", "F64", "f64", PJRT_Buffer_Type_F64, 8},
+                               {"complex64", "C64", "complex<f32>", PJRT_Buffer_Type_C64, 8},
+                               {"complex128", "C128", "complex<f64>", PJRT_Buffer_Type_C128, 16}};
   for (const Kind& kind : kinds)
     if (name == kind.name || name == kind.stored) return kind;
   throw std::runtime_error("arrays of type " + name + " are not known here");
@@ -257,7 +256,8 @@ class Executable {
   }
 
  private:
-  Executable(Shared runtime, PJRT_LoadedExecutable* raw) : runtime_(std::move(runtime)), raw_(raw) {}
+  Executable(Shared runtime, PJRT_LoadedExecutable* raw)
+      : runtime_(std::move(runtime)), raw_(raw) {}
 
   Shared runtime_;
   PJRT_LoadedExecutable* raw_ = nullptr;

@@ -1,5 +1,5 @@
-// Models written in C++: layers, losses and optimisers are recorded once into StableHLO, a PJRT plugin
-// compiles them, and `save` writes them as an artifact that C++ and Python load.
+// Models written in C++: layers, losses and optimisers are recorded once into StableHLO, a PJRT
+// plugin compiles them, and `save` writes them as an artifact that C++ and Python load.
 //
 //   ft::manual_seed(0);
 //   ft::Sequential net;
@@ -12,6 +12,5 @@
 //   model.save("train.ftpkg");
 #pragma once
 
-#include "funtorch.hpp"
-
 #include "ft_build.hpp"
+#include "funtorch.hpp"

@@ -1,5 +1,5 @@
-// run ARTIFACT PLUGIN PROGRAM COUNT: calls a program COUNT times on the arrays that stand in the standard
-// input, one after another as plain bytes, and writes its outputs in the same way.
+// run ARTIFACT PLUGIN PROGRAM COUNT: calls a program COUNT times on the arrays that stand in the
+// standard input, one after another as plain bytes, and writes its outputs in the same way.
 #include <cstdio>
 #include <cstdlib>
 
