@@ -9,13 +9,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
 from funtorch import ops
 from funtorch.autograd.function import Function
+from funtorch.func.pure import record_whole
 from funtorch.grad_mode import no_grad
 from funtorch.tensor import Tensor
 
@@ -32,6 +34,19 @@ __all__ = [
 
 Kernel = Callable[..., Any]
 
+_whole: list[Collection[str]] = [()]
+
+
+@contextlib.contextmanager
+def kept_whole(names: Collection[str]) -> Iterator[None]:
+    """Within, custom ops of these names are recorded as one op each, not as what they are made of."""
+    _whole.append(names)
+    try:
+        yield
+    finally:
+        _whole.pop()
+
+
 
 class CustomOpDef:
     """An op: a kernel per kind of device ('' for all), one for `meta`, and a gradient."""
@@ -45,6 +60,11 @@ class CustomOpDef:
 
     def __repr__(self) -> str:
         return f"<CustomOpDef({self._qualname})>"
+
+    @property
+    def name(self) -> str:
+        """'namespace::name'"""
+        return self._qualname
 
     @property
     def default(self) -> CustomOpDef:
@@ -119,6 +139,8 @@ class CustomOpDef:
                 f"Could not run '{self._qualname}' on {kind}: it has kernels for "
                 f"{sorted(self._kernels)}"
             )
+        if self._qualname in _whole[-1]:
+            return record_whole(self._qualname, kernel, args)
         made = kernel(*args)
         if any(made is t for t in tensors if isinstance(t, Tensor)):
             raise RuntimeError(

@@ -138,6 +138,34 @@ def record_nested(name: str, statics: Nested, tensors: Sequence[Tensor]) -> list
     return call(info, statics, tensors, ())
 
 
+class Whole:
+    """The static side of a call that is kept as one op: which arguments are tensors, and the rest."""
+
+    def __init__(self, spec: Any) -> None:
+        self.spec = spec
+
+    def __call__(self, runners: Sequence[Callable[[Sequence[Any]], list[Any]]]) -> Any:
+        """What `Nested` asks for: the pure function of the op, made of that of its program."""
+        return runners[0]
+
+    def arguments(self, values: Sequence[Any]) -> tuple[Any, ...]:
+        """The call's arguments with these in place of its tensors; what follows was closed over."""
+        structure, leaves = self.spec
+        given = iter(values)
+        full = [next(given) if leaf is None else leaf for leaf in leaves]
+        return tree.tree_unflatten(structure, full)[0]  # type: ignore[no-any-return]
+
+
+def record_whole(name: str, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    """Record `function(*args)` as one op of this name, however many ops it is made of."""
+    tensors, spec = split(args, {})
+    traced = trace(function, [read(t).aval for t in tensors], spec)
+    captured = traced.captured
+    key = name, captured.key, str(spec)
+    statics = Nested(key, [captured.program], [captured.scalars], Whole(spec))
+    return traced.rebuild(record_nested(name, statics, [*tensors, *traced.closed_over]))
+
+
 def split(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Tensor], Any]:
     """(tensor leaves of the arguments, spec for `trace`)."""
     leaves, structure = tree.tree_flatten((args, kwargs), is_leaf=is_leaf)

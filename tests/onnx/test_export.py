@@ -209,16 +209,26 @@ def test_control_flow():
 
 
 def test_translation_table():
-    def swish(g, self):
-        return g.op("Swish", self, domain="my.ops", shape=self.shape)
+    @torch.library.custom_op("tested::scaled", mutates_args=())
+    def scaled(x: torch.Tensor, factor: float) -> torch.Tensor:
+        return x * factor + 0.0
+
+    class Model(nn.Module):
+        def forward(self, x):
+            return torch.relu(torch.ops.tested.scaled(x, 3.0))
 
     table = {
-        nn.functional.silu: swish,
-        torch.relu: lambda g, self: g.op("Max", self, g.like(0, self)),
+        torch.ops.tested.scaled.default: lambda g, x, factor: g.op("Mul", x, g.like(factor, x)),
+        torch.ops.aten.relu.default: lambda g, x: g.op("Max", x, g.like(0, x)),
     }
-    model = nn.Sequential(nn.ReLU(), nn.Linear(3, 3))
-    program = torch.onnx.export(model, (torch.randn(2, 3),), custom_translation_table=table)
-    assert program.model_proto.graph.node[1].op_type == "Max"
+    program = torch.onnx.export(
+        Model(), (torch.randn(2, 3),), dynamic_shapes=({0: "n"},), custom_translation_table=table
+    )
+    kinds = [n.op_type for n in program.model_proto.graph.node if n.op_type != "Constant"]
+    assert kinds == ["Mul", "Max"]
+    with pytest.raises(ValueError, match="made of other ops"):
+        silu = {nn.functional.silu: lambda g, x: x}
+        torch.onnx.export(Model(), (torch.randn(2, 3),), custom_translation_table=silu)
 
 
 def test_an_exported_program():

@@ -13,8 +13,10 @@ import funtorch
 from funtorch import lowering
 from funtorch.dispatch import read, to_host
 from funtorch.export.build import Recording
+from funtorch.func.pure import Whole
 from funtorch.lowering.program import Program, Step
 from funtorch.lowering.scope import ancestors
+from funtorch.lowering.symbolic import Nested
 from funtorch.onnx.writing.graph import Graph, Origin
 from funtorch.onnx.writing.lowered import settle, traced, translate
 from funtorch.onnx.writing.table import RULES, Missing, NoRule, UnsupportedOps
@@ -94,6 +96,8 @@ class Emitter:
         self.g.inst = inst
         declared = TABLE.get(inst.op.name)
         facade = declared.facade if declared is not None and not declared.composite else None
+        if isinstance(inst.statics, Nested) and isinstance(inst.statics.make, Whole):
+            return found(self.g, *inst.statics.make.arguments(inputs))
         if facade is None or facade.info.op is not inst.op:
             statics = inst.statics if isinstance(inst.statics, tuple) else (inst.statics,)
             return found(self.g, *inputs, *numbers, *statics)

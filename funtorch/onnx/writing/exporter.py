@@ -31,6 +31,7 @@ from funtorch.export.runtime import entries_of
 from funtorch.func.pure import in_order, is_leaf, tree
 from funtorch.func.stateful import module_state
 from funtorch.grad_mode import no_grad
+from funtorch.library import CustomOpDef, kept_whole
 from funtorch.lowering.symbolic import ShapeError
 from funtorch.lowering.x64 import x64
 from funtorch.nn.module import Module
@@ -40,6 +41,7 @@ from funtorch.onnx.writing.graph import Graph
 from funtorch.onnx.writing.program import ONNXProgram
 from funtorch.onnx.writing.proto import Finished
 from funtorch.onnx.writing.table import OnnxExporterError
+from funtorch.ops.aten import OpOverloadPacket
 from funtorch.tensor import Tensor
 
 OPSETS = range(18, 27)
@@ -110,10 +112,10 @@ def export(
     args, kwargs = _arguments(args, kwargs, dynamo)
     request = _request(model, args, kwargs)
     names = input_names_of(request, input_names)
-    recording = _recording(model, request, names, dynamic_shapes, dynamic_axes)
-    finished = _finished(
-        recording, opset_version, names, output_names, custom_translation_table, model
-    )
+    table = translations(custom_translation_table)
+    with kept_whole(table):
+        recording = _recording(model, request, names, dynamic_shapes, dynamic_axes)
+    finished = _finished(recording, opset_version, names, output_names, table, model)
     finished.domains.update(custom_opsets or {})
     if export_modules_as_functions:
         finished.fold(export_modules_as_functions)
@@ -259,7 +261,7 @@ def _finished(
     opset: int | None,
     names: Sequence[str],
     output_names: Sequence[str] | None,
-    table: Mapping[Any, Callable[..., Any]] | None,
+    table: Mapping[str, Callable[..., Any]],
     model: Any,
 ) -> Finished:
     pure = recording.pure
@@ -285,7 +287,7 @@ def _finished(
     leaves = [g.initializer(n, a) for n, a in weights_of(recording)]
     leaves += [g.value("rng_key", np.uint32, (2,)), *inputs]
     leaves += [g.const(a) for a in constants_of(recording)]
-    emitter = Emitter(g, recording, modules_of(model), translations(table))
+    emitter = Emitter(g, recording, modules_of(model), table)
     outs = emitter.run(program, leaves, recording.scalars)
     return Finished(g, inputs, outs, wanted)
 
@@ -314,12 +316,23 @@ def sources(g: Graph, inputs: Sequence[Any]) -> None:
 
 
 def translations(table: Mapping[Any, Callable[..., Any]] | None) -> dict[str, Callable[..., Any]]:
-    """op name -> rule, from a table whose keys are ops or their names."""
+    """op name -> rule, from a table whose keys are ops, custom ops or names.
+
+    Raises ValueError for what is never recorded under its own name.
+    """
     found = {}
     for key, fn in (table or {}).items():
-        info = getattr(key, "info", None)
-        name = info.op.name if info is not None else getattr(key, "__name__", key)
-        found[str(name)] = fn
+        facade = key._facade if isinstance(key, OpOverloadPacket) else key
+        if isinstance(facade, CustomOpDef | str):
+            name = facade if isinstance(facade, str) else facade.name
+        elif getattr(facade, "info", None) is not None:
+            name = facade.info.op.name
+        else:
+            raise ValueError(
+                f"custom_translation_table: {key!r} is made of other ops, which are what is recorded: "
+                "give rules for those, or make it a custom op (torch.library.custom_op)"
+            )
+        found[name] = fn
     return found
 
 

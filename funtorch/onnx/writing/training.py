@@ -12,6 +12,7 @@ from funtorch.bridge import as_tensor
 from funtorch.dispatch import to_host
 from funtorch.export.build import Recording, axes_of, describe, recorded
 from funtorch.export.training import step_request
+from funtorch.library import kept_whole
 from funtorch.nn.module import Module
 from funtorch.onnx.writing import check, exporter
 from funtorch.onnx.writing.emit import Emitter, constants_of, weights_of
@@ -90,7 +91,9 @@ def export_training_step(
     kwargs = dict(kwargs or {})
     request, _ = step_request(step, tuple(args), kwargs, model, optimizer, exporter.caller)
     names = exporter.input_names_of(request, input_names)
-    recording = recorded(request, axes_of(request, exporter.with_dims(dynamic_shapes, {})))
+    table = exporter.translations(custom_translation_table)
+    with kept_whole(table):
+        recording = recorded(request, axes_of(request, exporter.with_dims(dynamic_shapes, {})))
     pure = recording.pure
     g = Graph(exporter.checked_opset(opset_version))
     inputs = [
@@ -114,7 +117,6 @@ def export_training_step(
     for name, places in recording.where.items():
         for index in places:
             scalars[index] = rates[name]
-    table = exporter.translations(custom_translation_table)
     emitter = Emitter(g, recording, exporter.modules_of(model), table)
     outs = emitter.run(program, leaves, scalars)
     state = [weights[i] for i in pure.changed]
