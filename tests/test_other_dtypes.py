@@ -74,6 +74,14 @@ CASES = {
     ],
     "half_norm": lambda t: t.linalg.vector_norm(t.tensor([20.0, 30.0]).half(), 6),
     "ldl": lambda t: [solved(t, kind) for kind in (t.float32, t.float64, t.complex128)],
+    "margin_ranking": lambda t: [
+        t.nn.functional.margin_ranking_loss(
+            *(t.tensor(v, dtype=kind) for v in ([1, 2], [2, 1], [1, 1])), margin=m, reduction=how
+        )
+        for kind in (t.int32, t.uint8)
+        for m in (0.0, 0.5)
+        for how in ("none", "mean")
+    ],
     "host": lambda t: t.special.airy_ai(t.tensor([0.5, -3.0], dtype=t.float64)),
 }
 

@@ -408,7 +408,10 @@ def kl_div(
 
 @op(function=False, grad_name="MeanBackward0", layout="pointwise")
 def _margin(self: Array, other: Array, target: Array, margin: Scalar, reduction: str) -> Array:
-    return _reduced(jnp.maximum(0, -target * (self - other) + margin), reduction)
+    away = -target * (self - other)
+    if jnp.issubdtype(away.dtype, jnp.integer):
+        away = away.astype(jnp.float32)
+    return _reduced(jnp.maximum(0, away + margin), reduction)
 
 
 @composite("functional", function=False)
