@@ -97,6 +97,10 @@ class Composed(Tensor, watched=False):
         """The same places with other elements."""
         raise NotImplementedError
 
+    def _gradient(self, inner: Tensor) -> Any:
+        """A gradient of `_inner` as one of this tensor."""
+        return self._with(inner)
+
     def _elements_of(self, grad: Any) -> Tensor:
         """The part of a gradient of this tensor that belongs to `_inner`."""
         return grad._inner if isinstance(grad, Composed) else grad
@@ -150,11 +154,11 @@ class Composed(Tensor, watched=False):
     @property
     def _grad(self) -> Any:  # type: ignore[override]
         grad = self._inner._grad
-        return grad if grad is None or isinstance(grad, Composed) else self._with(grad)
+        return as_given(self, grad)
 
     @_grad.setter
     def _grad(self, value: Any) -> None:
-        self._inner._grad = value._inner if isinstance(value, Composed) else value
+        self._inner._grad = None if value is None else self._elements_of(value)
 
     @property
     def requires_grad(self) -> bool:
@@ -184,8 +188,8 @@ class Composed(Tensor, watched=False):
         """Call `hook(grad)`, in this layout, when the gradient is known."""
 
         def on_inner(grad: Tensor) -> Any:
-            made = hook(self._with(grad))
-            return made._inner if isinstance(made, Composed) else made
+            made = hook(self._gradient(grad))
+            return None if made is None else self._elements_of(made)
 
         return self._inner.register_hook(on_inner)
 
@@ -266,4 +270,4 @@ def as_given(tensor: Tensor, grad: Any) -> Any:
     """A gradient in the layout of the tensor it belongs to."""
     if grad is None or not isinstance(tensor, Composed) or isinstance(grad, Composed):
         return grad
-    return tensor._with(grad)
+    return tensor._gradient(grad)

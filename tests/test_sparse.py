@@ -306,6 +306,18 @@ def test_the_gradient_of_a_sparse_leaf_is_sparse_and_grad_returns_it():
         assert s.is_leaf
 
 
+def test_entries_of_one_place_have_one_gradient():
+    for lib in LIBS:
+        s = matrix(lib, grad=True)
+        (s.to_dense() ** 2).sum().backward()
+        assert s.grad.to_dense()[2, 3].item() == 3.0
+        grad = s.grad
+        s.grad = None
+        s.grad = grad
+        (s.to_dense() ** 2).sum().backward()
+        assert s.grad.to_dense()[2, 3].item() == 6.0
+
+
 def test_gradients_flow_through_construction_and_conversion():
     for lib in LIBS:
         v = lib.tensor([1.0, 2.0], requires_grad=True)

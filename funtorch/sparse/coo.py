@@ -46,6 +46,17 @@ class CooTensor(Composed, watched=False):
     def _with(self, inner: Tensor) -> CooTensor:
         return coo(self._places, inner, _shape_with(self, inner), self._unique)
 
+    def _gradient(self, inner: Tensor) -> CooTensor:
+        """Entries of one place have one gradient, which counts once."""
+        if self._unique:
+            return self._with(inner)
+        indices = np.asarray(to_host(self._places))
+        _, first = np.unique(linear(indices, size_of(self)), return_index=True)
+        where = device_of_tensor(inner)
+        places = from_host(np.ascontiguousarray(indices[:, first]), device=where)
+        chosen = from_host(first.astype(np.int64), device=where)
+        return coo(places, inner.index_select(0, chosen), size_of(self), unique=True)
+
     def _elements_of(self, grad: Any) -> Tensor:
         masked: Tensor = HANDLERS["sparse_mask"](grad, self)._inner
         return masked
