@@ -11,10 +11,12 @@ import numpy as np
 
 from funtorch.onnx import folding
 from funtorch.onnx.folding import NeedsHost
-from funtorch.onnx.graph import Plan
+from funtorch.onnx.graph import Plan, inner_plans
 from funtorch.onnx.rules import rule
 from funtorch.ops._declare import TABLE
 from funtorch.tensor import Tensor
+
+_PATIENCE = 10_000  # steps of a loop that are counted on the host before it runs
 
 
 @rule("If", raw=True)
@@ -38,10 +40,55 @@ def loop(trips: Any = None, condition: Any = None, *state: Any, ctx: Any, body: 
     if any(isinstance(v, Tensor) for v in carried):
         try:
             limit = np.iinfo(np.int64).max if most is None else most
+            steps = _length(ctx, body, int(limit), carried) if on else None
+            if steps is not None:
+                return tuple(folding.loop(ctx, body, steps, on, carried, True))
             return tuple(folding.loop(ctx, body, int(limit), on, carried))
         except NeedsHost:
             pass
     return _loop_in_python(ctx, body, most, on, carried)
+
+
+def _length(ctx: Any, body: Plan, most: int, carried: list[Any]) -> int | None:
+    """How many steps a loop takes, if that follows from what is known on the host."""
+    part, kept = _condition_of(body)
+    if not kept and not any(body.inputs[0] in step.inputs for step in part.steps):
+        return None  # the condition never changes
+    known = list(carried)
+    env = {n: v for n, v in ctx.env.items() if isinstance(v, np.ndarray)}
+    if not (part.free <= env.keys() and all(isinstance(known[i], np.ndarray) for i in kept)):
+        return None
+    for step in range(min(most, _PATIENCE)):
+        more, *new = ctx.subgraph(part, [np.array(step, np.int64), np.array(True), *known])
+        if not all(isinstance(v, np.ndarray) for v in (more, *new)):
+            return None
+        if not np.asarray(more).all():
+            return step + 1
+        for i, value in zip(kept, new, strict=True):
+            known[i] = value
+    return most if most <= _PATIENCE else None
+
+
+def _condition_of(body: Plan) -> tuple[Plan, list[int]]:
+    """The part of a loop's body that decides when it ends, and which carried values that needs."""
+    wanted, kept = {body.outputs[0]}, set[int]()
+    while True:
+        needed, steps = set(wanted), []
+        for step in reversed(body.steps):
+            if needed & set(step.outputs):
+                steps.append(step)
+                needed |= set(step.inputs).union(*(p.free for p in inner_plans(step)))
+        found = {i for i, name in enumerate(body.inputs[2:]) if name in needed}
+        if found == kept:
+            break
+        kept = found
+        wanted = {body.outputs[0], *(body.outputs[1 + i] for i in kept)}
+    order = sorted(kept)
+    part = Plan(body.inputs, [body.outputs[0], *(body.outputs[1 + i] for i in order)])
+    part.steps, part.constants = steps[::-1], body.constants
+    made = {*body.inputs, *body.constants, *(o for s in steps for o in s.outputs), ""}
+    part.free = needed - made
+    return part, order
 
 
 def _loop_in_python(ctx: Any, body: Plan, most: int | None, on: bool, carried: list[Any]) -> Any:

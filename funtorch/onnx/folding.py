@@ -107,8 +107,13 @@ def scan(ctx: Any, plan: Plan, carried: list[Any], over: list[Tensor]) -> list[T
     return record_pure("onnx_scan", (body.traced.captured.key, n, k), pure, inputs)
 
 
-def loop(ctx: Any, plan: Plan, most: int, on: bool, carried: list[Any]) -> list[Tensor]:
-    """`lax.scan` over the steps if the condition stays true, else `lax.while_loop`."""
+def loop(
+    ctx: Any, plan: Plan, most: int, on: bool, carried: list[Any], certain: bool = False
+) -> list[Tensor]:
+    """`lax.scan` over the steps if the condition stays true, else `lax.while_loop`.
+
+    certain: `most` already is the number of steps, whatever the condition says.
+    """
     state = [ctx.tensor(v) for v in carried]
     if not state or not all(isinstance(t, Tensor) for t in state) or most < 2 or not on:
         raise NeedsHost
@@ -126,10 +131,10 @@ def loop(ctx: Any, plan: Plan, most: int, on: bool, carried: list[Any]) -> list[
         raise NeedsHost
     closed = body.traced.closed_over
     key = (body.traced.captured.key, n, most)
-    if body.known:
-        if not np.asarray(body.known[0]).all():
+    if body.known or certain:
+        if not certain and not np.asarray(body.known[0]).all():
             raise NeedsHost
-        pure = _counted(body.traced, n, most)
+        pure = _counted(body.traced, n, most, first)
         return record_pure("onnx_loop", key, pure, [*state, *closed])
     needs_grad = is_grad_enabled() and any(t.requires_grad for t in (*state, *closed))
     if len(body.avals) > n + 1 or needs_grad:
@@ -137,10 +142,12 @@ def loop(ctx: Any, plan: Plan, most: int, on: bool, carried: list[Any]) -> list[
     return record_pure("onnx_while", key, _until(body.traced, n, most), [*state, *closed])
 
 
-def _counted(traced: Traced, n: int, most: int) -> Any:
+def _counted(traced: Traced, n: int, most: int, first: int) -> Any:
+    """`first` outputs of the body come before the state."""
+
     def pure(arrays: Sequence[Any]) -> list[Any]:
         def step(now: Any, index: Any) -> Any:
-            outs = traced([*now, index], arrays[n:])
+            outs = traced([*now, index], arrays[n:])[first:]
             return tuple(outs[:n]), tuple(outs[n:])
 
         last, stacks = lax.scan(step, tuple(arrays[:n]), jnp.arange(most, dtype=jnp.int64))

@@ -85,9 +85,13 @@ def plans(plan: Plan) -> Iterator[Plan]:
     """A plan and all plans within it."""
     yield plan
     for step in plan.steps:
-        inner = [v for v in step.attributes.values() if isinstance(v, Plan)]
-        for part in (*inner, *([step.body] if step.body else [])):
+        for part in (*inner_plans(step), *([step.body] if step.body else [])):
             yield from plans(part)
+
+
+def inner_plans(step: Step) -> list[Plan]:
+    """The subgraphs of a step."""
+    return [v for v in step.attributes.values() if isinstance(v, Plan)]
 
 
 def host_names(plan: Plan) -> set[str]:
@@ -140,7 +144,7 @@ class Reader:
             node = bind(proto, bound) if bound else proto
             step = self._step(node, opsets)
             plan.steps.append(step)
-            inner = [v for v in step.attributes.values() if isinstance(v, Plan)]
+            inner = inner_plans(step)
             uses.append({n for n in step.inputs if n}.union(*[p.free for p in inner]))
         plan.settle(uses)
 

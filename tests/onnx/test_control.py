@@ -46,6 +46,21 @@ WHILE = """g (float[3] x) => (float[3] y) {
         more = Less(size, limit)
     }> (n, yes, x)
 }"""
+COUNTED = """g (float[3] x) => (float[3] y, float[4,3] all) {
+    n = Constant <value = int64 {9223372036854775807}> ()
+    yes = Constant <value = bool {1}> ()
+    begin = Constant <value = int32 {1}> ()
+    end = Constant <value = int32 {9}> ()
+    y, last, all = Loop <body = b (int64 i, bool on, float[3] s, int32 at)
+            => (bool more, float[3] t, int32 next, float[3] u) {
+        two = Constant <value = int32 {2}> ()
+        next = Add(at, two)
+        more = Less(next, end)
+        a = MatMul(s, w)
+        t = Tanh(a)
+        u = Identity(t)
+    }> (n, yes, x, begin)
+}"""
 IF = """g (float[3] x) => (float[3] y) {
     zero = Constant <value = float {0.0}> ()
     total = ReduceSum <keepdims = 0> (x)
@@ -108,9 +123,10 @@ def expected(text, model, feeds):
         (SCAN % 0, ["scan"], {"x": (5, 3), "h0": (3,)}),
         (SCAN % 1, ["scan"], {"x": (5, 3), "h0": (3,)}),
         (LOOP, ["loop"], {"x": (3,)}),
+        (COUNTED, ["loop"], {"x": (3,)}),
         (IF, ["choose"], {"x": (3,)}),
     ],
-    ids=["scan", "scan backwards", "loop", "if"],
+    ids=["scan", "scan backwards", "loop", "loop that counts", "if"],
 )
 def test_folded_as_in_python(folds, monkeypatch, text, which, shapes):
     model = model_of(text)
