@@ -10,7 +10,7 @@ import traceback
 from pathlib import Path
 from types import ModuleType
 
-from funtorch.compat import aot_commands, torch_alias
+from funtorch.compat import aot_commands, spawned, torch_alias
 
 COMMANDS = ("run", "compile", "inspect", "bench")
 
@@ -44,7 +44,7 @@ def run_program(program: str, arguments: list[str], *, report: bool = False) -> 
         return 2
     torch_alias.install()
     sys.argv = [program, *arguments]
-    sys.path.insert(0, str(path.resolve().parent))
+    sys.path[:0] = [str(path.resolve().parent), str(Path(spawned.__file__).parent)]
     try:
         runpy.run_path(program, run_name="__main__")
     except (AttributeError, ImportError) as error:

@@ -90,3 +90,20 @@ def test_the_command_line_names_what_is_missing(tmp_path):
     assert "Tensor.sortt is not there" in found.stderr
     assert "line 6" in found.stderr
     assert "Tensor.sort" in found.stderr
+
+
+def test_spawned_processes_see_the_alias(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import torch\n"
+        "import torch.multiprocessing as mp\n"
+        "def work(rank, queue):\n"
+        "    queue.put((rank, torch.__name__, float(torch.ones(2).sum())))\n"
+        "if __name__ == '__main__':\n"
+        "    queue = mp.get_context('spawn').SimpleQueue()\n"
+        "    mp.spawn(work, (queue,), nprocs=1)\n"
+        "    print(queue.get())\n"
+    )
+    command = [sys.executable, "-m", "funtorch", "run", str(program)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.stdout.strip() == "(0, 'funtorch', 2.0)", done.stderr
