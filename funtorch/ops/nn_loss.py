@@ -161,6 +161,8 @@ def _picked(
     log_p: Array, target: Array, weight: Array | None, ignore: int, reduction: str
 ) -> Array:
     """Minus the log-probabilities of the target classes. log_p: [N, C, ...], target: [N, ...]"""
+    if weight is not None and weight.dtype != log_p.dtype:
+        raise RuntimeError(f"expected scalar type {log_p.dtype} but found {weight.dtype}")
     valid = target != ignore
     safe = jnp.where(valid, target, 0)
     axis = 1 if log_p.ndim > 1 else 0
@@ -185,15 +187,15 @@ def _check_target(x: Array, target: Array) -> None:
         if target.ndim > 1:
             raise RuntimeError("1D target tensor expected, multi-target not supported")
         return
+    if target.ndim and target.shape[0] != x.shape[0]:
+        raise ValueError(
+            f"Expected input batch_size ({x.shape[0]}) to match target batch_size "
+            f"({target.shape[0]})."
+        )
     if target.ndim != x.ndim - 1:
         raise RuntimeError(
             f"{target.ndim}D target tensor given for an input of {x.ndim}D; "
             f"expected {x.ndim - 1}D (multi-target not supported)"
-        )
-    if target.shape[0] != x.shape[0]:
-        raise ValueError(
-            f"Expected input batch_size ({x.shape[0]}) to match target batch_size "
-            f"({target.shape[0]})."
         )
     if x.shape[2:] != target.shape[1:]:
         raise RuntimeError(
@@ -222,8 +224,6 @@ def nll_loss(
     reduction: str = "mean",
 ) -> Tensor:
     """Negative log-likelihood of log-probabilities. [N, C, ...], [N, ...] -> [] or [N, ...]"""
-    if weight is not None and dtype_of(weight) is not dtype_of(input):
-        raise RuntimeError(f"expected scalar type {input.dtype} but found {weight.dtype}")
     return _nll(
         input, target, weight, ignore_index, legacy_reduction(size_average, reduce, reduction)
     )
