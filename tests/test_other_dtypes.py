@@ -82,6 +82,14 @@ CASES = {
         for m in (0.0, 0.5)
         for how in ("none", "mean")
     ],
+    "distances": lambda t: [
+        t.nn.functional.pairwise_distance(ints(t, 2, 3), ints(t, 2, 3).to(kind) * 2)
+        for kind in (t.int32, t.uint8)
+    ],
+    "poisson": lambda t: [
+        t.nn.functional.poisson_nll_loss(ints(t, 3), ints(t, 3), log_input=log, reduction="sum")
+        for log in (False, True)
+    ],
     "host": lambda t: t.special.airy_ai(t.tensor([0.5, -3.0], dtype=t.float64)),
 }
 

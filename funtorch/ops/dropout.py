@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from funtorch import dtypes
+from funtorch.dispatch import to_host
 from funtorch.ops import keyed
 from funtorch.ops._declare import Array, Scalar, composite, op
 from funtorch.ops._draw import drawn, kind_of
@@ -288,7 +289,7 @@ def _slopes(self: Tensor, lower: float, upper: float, generator: Any) -> Tensor:
     own = self.detach()
 
     def draw(engine: Any, count: int) -> Any:
-        low = own.numpy().reshape(-1) <= 0
+        low = np.asarray(to_host(own), np.float64).reshape(-1) <= 0
         slopes = np.ones(count, kind.numpy)
         drawn_count = int(low.sum())
         slopes[low] = sampling.uniform(engine, drawn_count, np.float64, lower, upper)

@@ -470,10 +470,8 @@ def soft_margin_loss(
 def _poisson(
     self: Array, target: Array, log_input: bool, full: bool, eps: float, reduction: str
 ) -> Array:
-    if log_input:
-        loss = jnp.exp(self) - target * self
-    else:
-        loss = self - target * jnp.log(self + eps)
+    x = self if jnp.issubdtype(self.dtype, jnp.inexact) else self.astype(jnp.float32)
+    loss = jnp.exp(x) - target * x if log_input else x - target * jnp.log(x + eps)
     if full:
         safe = jnp.where(target > 1, target, 1)
         stirling = safe * jnp.log(safe) - safe + 0.5 * jnp.log(2 * jnp.pi * safe)

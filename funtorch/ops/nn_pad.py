@@ -138,7 +138,10 @@ def pairwise_distance(
     x1: Array, x2: Array, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
 ) -> Array:
     """p-norm of x1 - x2 + eps over the last dimension. x1, x2: [..., D] -> [...]"""
-    gap = jnp.abs(x1 - x2 + eps)
+    gap = x1 - x2
+    if not jnp.issubdtype(gap.dtype, jnp.inexact):
+        gap = gap.astype(jnp.float32)
+    gap = jnp.abs(gap + eps)
     if p == float("inf"):
         return jnp.max(gap, axis=-1, keepdims=keepdim)
     if p == 2:
