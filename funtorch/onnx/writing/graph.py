@@ -384,6 +384,10 @@ class Graph:
         shape = tuple(1 if i in axes else n for i, n in enumerate(x.shape) if keep or i not in axes)
         return self.op(kind, x, self.ints(axes), keepdims=int(keep), shape=shape)  # type: ignore[no-any-return]
 
+    def index(self, x: Val) -> Val:
+        """Indices in a type that Gather and its kin take."""
+        return x if x.dtype.name in ("int32", "int64") else self.cast(x, np.int64)
+
     def where(self, test: Val, yes: Val, no: Val) -> Val:
         """Where."""
         return self.op("Where", test, yes, no)  # type: ignore[no-any-return]

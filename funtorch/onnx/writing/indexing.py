@@ -18,7 +18,7 @@ def index_select(g: Any, self: Val, dim: int, index: Val) -> Any:
     return (
         NotImplemented
         if index.ndim != 1
-        else g.op("Gather", self, index, axis=axis, shape=tuple(g.inst.out_avals[0].shape))
+        else g.op("Gather", self, g.index(index), axis=axis, shape=tuple(g.inst.out_avals[0].shape))
     )
 
 
@@ -26,7 +26,7 @@ def index_select(g: Any, self: Val, dim: int, index: Val) -> Any:
 def gather(g: Any, self: Val, dim: int, index: Val, _: bool) -> Any:
     if not self.ndim or not index.ndim:
         return NotImplemented
-    return g.op("GatherElements", self, index, axis=dim % self.ndim, shape=index.shape)
+    return g.op("GatherElements", self, g.index(index), axis=dim % self.ndim, shape=index.shape)
 
 
 @rule("_index")
@@ -36,7 +36,7 @@ def index_(g: Any, self: Val, indices: Any) -> Any:
     if len(used) != 1 or used[0][1].dtype.kind not in "iu" or used[0][1].dtype.itemsize < 4:
         return NotImplemented
     axis, index = used[0]
-    return g.op("Gather", self, index, axis=axis, shape=tuple(g.inst.out_avals[0].shape))
+    return g.op("Gather", self, g.index(index), axis=axis, shape=tuple(g.inst.out_avals[0].shape))
 
 
 def _updates(g: Any, self: Val, index: Val, src: Any) -> Val | None:
@@ -52,7 +52,9 @@ def scatter_set(g: Any, self: Val, dim: int, index: Val, src: Any) -> Any:
     updates = _updates(g, self, index, src)
     if updates is None or not self.ndim or not static(index.shape):
         return NotImplemented
-    return g.op("ScatterElements", self, index, updates, axis=dim % self.ndim, shape=self.shape)
+    return g.op(
+        "ScatterElements", self, g.index(index), updates, axis=dim % self.ndim, shape=self.shape
+    )
 
 
 @rule("scatter_add")
@@ -60,5 +62,5 @@ def scatter_add(g: Any, self: Val, dim: int, index: Val, src: Val) -> Any:
     updates = _updates(g, self, index, src)
     if updates is None or not self.ndim:
         return NotImplemented
-    return g.op("ScatterElements", self, index, updates, axis=dim % self.ndim, reduction="add",
+    return g.op("ScatterElements", self, g.index(index), updates, axis=dim % self.ndim, reduction="add",
                 shape=self.shape)  # fmt: skip

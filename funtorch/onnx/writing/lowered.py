@@ -23,8 +23,13 @@ def traced(function: Callable[..., Sequence[Any]], avals: Sequence[Any], place: 
         return jax.make_jaxpr(function)(*structs)
 
 
-def translate(g: Any, closed: Any, inputs: Sequence[Val]) -> list[Val]:
-    """The outputs of a closed jaxpr on these values. Raises NoRule."""
+def translate(
+    g: Any, closed: Any, inputs: Sequence[Val], *, elementwise: bool = False
+) -> list[Val]:
+    """The outputs of a closed jaxpr on these values. Raises NoRule.
+
+    elementwise: the jaxpr is one of single numbers, and is applied to every element.
+    """
     jaxpr = closed.jaxpr
     env: dict[Any, Val] = {}
 
@@ -37,9 +42,10 @@ def translate(g: Any, closed: Any, inputs: Sequence[Val]) -> list[Val]:
     for var, const in zip(jaxpr.constvars, closed.consts, strict=True):
         env[var] = const if isinstance(const, Val) else constant(g, const)
     for eqn in jaxpr.eqns:
-        outs = _equation(g, eqn, [value(v) for v in eqn.invars])
+        outs = _equation(g, eqn, [value(v) for v in eqn.invars], elementwise)
         for var, out in zip(eqn.outvars, outs, strict=True):
-            settle(out, var.aval, eqn.primitive.name)
+            if not elementwise:
+                settle(out, var.aval, eqn.primitive.name)
             env[var] = out
     return [value(v) for v in jaxpr.outvars]
 
@@ -61,7 +67,7 @@ def settle(out: Val, aval: Any, name: str) -> None:
         raise AssertionError(f"the rule for {name} gives {out.shape}, expected {aval.shape}")
 
 
-def _equation(g: Any, eqn: Any, values: list[Val]) -> Sequence[Val]:
+def _equation(g: Any, eqn: Any, values: list[Val], elementwise: bool) -> Sequence[Val]:
     name = eqn.primitive.name
     # A function of JAX's own that is compiled by itself may have a rule under its name.
     found = PRIMITIVES.get(f"{name}:{eqn.params.get('name')}") or PRIMITIVES.get(name)
@@ -74,7 +80,7 @@ def _equation(g: Any, eqn: Any, values: list[Val]) -> Sequence[Val]:
         inner = eqn.params.get(key)
         if inner is not None:
             closed = inner if hasattr(inner, "consts") else jax.extend.core.ClosedJaxpr(inner, ())
-            return translate(g, closed, values)
+            return translate(g, closed, values, elementwise=elementwise)
     raise NoRule(f"its lowering uses {name!r}, which has no rule")
 
 

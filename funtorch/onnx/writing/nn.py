@@ -205,7 +205,7 @@ def attention(
 @rule("_embedding")
 def embedding(g: Any, self: Val, indices: Val, padding: int | None, by_frequency: bool) -> Any:
     shape = (*indices.shape, self.shape[1])  # type: ignore[misc, index]
-    return g.op("Gather", self, indices, axis=0, shape=shape)
+    return g.op("Gather", self, g.index(indices), axis=0, shape=shape)
 
 
 @rule("_one_hot")

@@ -148,7 +148,7 @@ def dynamic_slice(g: Any, eqn: Any, x: Val, *rest: Val) -> Any:
         last = [f + s for f, s in zip(first, sizes, strict=True)]
         return sliced(g, x, first, last, (1,) * x.ndim, out)
     if len(cut) == 1 and is_one(sizes[cut[0]]):
-        at = starts[cut[0]]
+        at = g.index(starts[cut[0]])
         return g.op("Gather", x, g.reshape(at, (1,)), axis=cut[0], shape=out)
     begin = _starts(g, x, starts, sizes)
     end = g.op("Add", begin, g.shape(sizes))

@@ -6,8 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
+from funtorch.onnx.writing.lowered import translate
 from funtorch.onnx.writing.primitives.structure import padded
 from funtorch.onnx.writing.table import NoRule, primitive
 from funtorch.onnx.writing.values import Val
@@ -107,40 +109,44 @@ def highest(dtype: Any) -> Any:
 @primitive(*_JOINS)
 def reduce_window(g: Any, eqn: Any, x: Val) -> Any:
     kind, neutral = _JOINS[eqn.primitive.name]
-    return _windowed(g, eqn.params, x, kind, g.const(neutral(x.dtype), x.dtype))
+    start = g.const(neutral(x.dtype), x.dtype)
+    return _windowed(g, eqn.params, [x], [start], lambda a, b: [g.op(kind, *a, *b)])
 
 
-def _windowed(g: Any, p: Any, x: Val, kind: str, neutral: Val) -> Val:
+@primitive("reduce_window")
+def general_reduce_window(g: Any, eqn: Any, *values: Val) -> Any:
+    """Joined by a function of single numbers; of several operands (values and indices) too."""
+    n = len(values) // 2
+    p = eqn.params
+    inner = p.get("jaxpr") or p["call_jaxpr"]
+    closed = inner if hasattr(inner, "consts") else jax.extend.core.ClosedJaxpr(inner, ())
+
+    def join(a: Sequence[Val], b: Sequence[Val]) -> list[Val]:
+        return translate(g, closed, [*a, *b], elementwise=True)
+
+    return _windowed(g, p, values[:n], values[n:], join)
+
+
+def _windowed(g: Any, p: Any, xs: Sequence[Val], starts: Sequence[Val], join: Any) -> list[Val]:
     """One axis after the other: the join of as many strided slices as the window is long."""
-    base = p["base_dilation"]
-    config = [(a, b, d - 1) for (a, b), d in zip(p["padding"], base, strict=True)]
-    x = padded(g, x, neutral, config, _padded_shape(x.shape, config))
+    config = [(a, b, d - 1) for (a, b), d in zip(p["padding"], p["base_dilation"], strict=True)]
+    shape = _padded_shape(xs[0].shape, config)
+    now = [padded(g, x, s, config, shape) for x, s in zip(xs, starts, strict=True)]
     specs = zip(p["window_dimensions"], p["window_strides"], p["window_dilation"], strict=True)
     for axis, (window, stride, hole) in enumerate(specs):
         if window == 1 and stride == 1:
             continue
-        size = x.shape[axis]  # type: ignore[index]
+        size = now[0].shape[axis]  # type: ignore[index]
         count = (size - hole * (window - 1) - 1) // stride + 1
-        made: Val | None = None
+        made: list[Val] | None = None
         for i in range(window):
-            start = i * hole
-            stop = start + (count - 1) * stride + 1
-            part = g.slice(x, axis, start, stop, stride, size=count)
-            made = part if made is None else g.op(kind, made, part)
+            first = i * hole
+            stop = first + (count - 1) * stride + 1
+            parts = [g.slice(x, axis, first, stop, stride, size=count) for x in now]
+            made = parts if made is None else join(made, parts)
         assert made is not None
-        x = made
-    return x
-
-
-@primitive("reduce_window")
-def general_reduce_window(g: Any, eqn: Any, x: Val, start: Val) -> Any:
-    p = eqn.params
-    inner = p.get("jaxpr") or p.get("call_jaxpr")
-    names = [e.primitive.name for e in inner.eqns]
-    kinds = {"add": "Add", "max": "Max", "min": "Min", "mul": "Mul", "add_any": "Add"}
-    if len(names) != 1 or names[0] not in kinds:
-        raise NoRule(f"a window is reduced by {names}")
-    return _windowed(g, p, x, kinds[names[0]], start)
+        now = made
+    return now
 
 
 @primitive("select_and_scatter_add")
