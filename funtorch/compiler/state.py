@@ -11,6 +11,7 @@ class _State(threading.local):
     compiling = 0
     exporting = 0
     scripting = 0
+    onnx = 0
 
 
 _state = _State()
@@ -18,7 +19,7 @@ _state = _State()
 
 @contextlib.contextmanager
 def within(kind: str) -> Iterator[None]:
-    """A stretch of 'compiling', 'exporting' or 'scripting'."""
+    """A stretch of 'compiling', 'exporting', 'scripting' or 'onnx'."""
     setattr(_state, kind, getattr(_state, kind) + 1)
     try:
         yield
@@ -39,3 +40,8 @@ def is_exporting() -> bool:
 def is_scripting() -> bool:
     """Inside a function that `torch.jit.script` made?"""
     return bool(_state.scripting)
+
+
+def is_in_onnx_export() -> bool:
+    """Being recorded by `torch.onnx.export`?"""
+    return bool(_state.onnx)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module as _import_module
 
+from funtorch.compiler.state import is_in_onnx_export
 from funtorch.onnx import (
     activations,
     classifiers,
@@ -57,6 +58,7 @@ __all__ = [
     "add_onnx",
     "export",
     "export_training_step",
+    "is_in_onnx_export",
     "load",
 ]
 

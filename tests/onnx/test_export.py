@@ -252,3 +252,14 @@ def test_a_wrong_translation_is_found():
     wrong = {torch.relu: lambda g, self: g.op("Neg", self)}
     with pytest.raises(torch.onnx.OnnxExporterError, match="differs"):
         torch.onnx.export(nn.ReLU(), (torch.randn(3),), custom_translation_table=wrong)
+
+
+def test_code_can_ask_whether_it_is_exported():
+    class Asks(nn.Module):
+        def forward(self, x):
+            return x + 1 if torch.onnx.is_in_onnx_export() else x + 2
+
+    x = torch.zeros(2)
+    program = torch.onnx.export(Asks(), (x,), verify=False)
+    assert program(x)[0].tolist() == program.call_reference(x)[0].tolist() == [1, 1]
+    assert Asks()(x).tolist() == [2, 2]

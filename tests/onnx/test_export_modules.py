@@ -214,6 +214,11 @@ GROUPS = {
                 "CosineSimilarity",
             ]
         },
+        "AdaptiveLogSoftmaxWithLoss": (
+            lambda: nn.AdaptiveLogSoftmaxWithLoss(16, 6, [2, 4], 2.0),
+            [f(3, 16), whole(6, 3)],
+        ),
+        "LinearCrossEntropyLoss": (lambda: nn.LinearCrossEntropyLoss(4, 5), [f(*V), whole(5, 3)]),
         "BCELoss": (nn.BCELoss, [unit(*V), unit(*V)]),
         "BCEWithLogitsLoss": (nn.BCEWithLogitsLoss, [f(*V), unit(*V)]),
         "CrossEntropyLoss": (
@@ -244,9 +249,8 @@ ELSEWHERE = {
     *("Module", "ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential"),
     *("RNNBase", "RNNCellBase", "DataParallel", "NLLLoss2d"),
     *(n for n in dir(nn) if n.startswith("Lazy")),
-    # their shapes depend on lengths or targets, or they draw numbers in every mode
-    *("CTCLoss", "AdaptiveLogSoftmaxWithLoss", "FractionalMaxPool2d", "FractionalMaxPool3d"),
-    "LinearCrossEntropyLoss",
+    # its shapes depend on lengths; they draw numbers in every mode
+    *("CTCLoss", "FractionalMaxPool2d", "FractionalMaxPool3d"),
 }
 
 

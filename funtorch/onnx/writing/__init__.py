@@ -18,7 +18,11 @@ from funtorch.onnx.writing import (
     reductions,
     shapes,
 )
-from funtorch.onnx.writing.exporter import OperatorExportTypes, TrainingMode, export
+from funtorch.onnx.writing.exporter import (
+    OperatorExportTypes,
+    TrainingMode,
+    export,
+)
 from funtorch.onnx.writing.program import ONNXProgram
 from funtorch.onnx.writing.table import OnnxExporterError, UnsupportedOps
 from funtorch.onnx.writing.training import TrainingProgram, export_training_step

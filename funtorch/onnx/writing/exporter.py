@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from funtorch.compiler.state import within
 from funtorch.dispatch import read, to_host
 from funtorch.export.build import (
     Axes,
@@ -113,7 +114,7 @@ def export(
     request = _request(model, args, kwargs)
     names = input_names_of(request, input_names)
     table = translations(custom_translation_table)
-    with kept_whole(table):
+    with within("onnx"), kept_whole(table):
         recording = _recording(model, request, names, dynamic_shapes, dynamic_axes)
     finished = _finished(recording, opset_version, names, output_names, table, model)
     finished.domains.update(custom_opsets or {})

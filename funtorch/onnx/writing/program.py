@@ -15,7 +15,7 @@ from funtorch.bridge import as_tensor
 from funtorch.dispatch import to_host
 from funtorch.onnx.writing import external
 from funtorch.onnx.writing.proto import Finished
-from funtorch.onnx.writing.runtimes import Runner, runner, typed
+from funtorch.onnx.writing.runtimes import Runner, by_reference, runner, typed
 from funtorch.tensor import Tensor
 
 LIMIT = 2_000_000_000  # bytes that one protobuf message may have, with some room
@@ -131,6 +131,11 @@ class ONNXProgram:
             self._runner = runner(self)
         feeds = dict(zip(self.input_names, self._flat(args, kwargs), strict=True))
         return [as_tensor(a) for a in typed(self._runner(feeds), self._finished.outputs)]
+
+    def call_reference(self, *args: Any, **kwargs: Any) -> list[Tensor]:
+        """As `__call__`, but in onnx's reference evaluator."""
+        feeds = dict(zip(self.input_names, self._flat(args, kwargs), strict=True))
+        return [as_tensor(a) for a in typed(by_reference(self)(feeds), self._finished.outputs)]
 
     def initialize_inference_session(self, *_: Any, **__: Any) -> None:
         """Load the model into the runtime now and not at the first call."""

@@ -20,11 +20,11 @@ def runner(program: Any) -> Runner:
     try:
         import onnxruntime
     except ImportError:
-        return _reference(program)
+        return by_reference(program)
     try:
         return _session(onnxruntime, program)
     except onnxruntime.capi.onnxruntime_pybind11_state.NotImplemented:
-        return _reference(program)  # a type for which onnxruntime has no kernel
+        return by_reference(program)  # a type for which onnxruntime has no kernel
 
 
 def typed(arrays: Sequence[Array], values: Sequence[Any]) -> list[Array]:
@@ -82,7 +82,8 @@ def _with_values(onnxruntime: Any, session: Any, feeds: Mapping[str, Array]) -> 
     return [o.numpy() for o in session.run_with_ort_values(names, made)]
 
 
-def _reference(program: Any) -> Runner:
+def by_reference(program: Any) -> Runner:
+    """onnx's reference evaluator."""
     from onnx.reference import ReferenceEvaluator
 
     evaluator = ReferenceEvaluator(program.model_proto)

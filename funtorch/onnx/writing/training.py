@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from funtorch.bridge import as_tensor
+from funtorch.compiler.state import within
 from funtorch.dispatch import to_host
 from funtorch.export.build import Recording, axes_of, describe, recorded
 from funtorch.export.training import step_request
@@ -92,7 +93,7 @@ def export_training_step(
     request, _ = step_request(step, tuple(args), kwargs, model, optimizer, exporter.caller)
     names = exporter.input_names_of(request, input_names)
     table = exporter.translations(custom_translation_table)
-    with kept_whole(table):
+    with within("onnx"), kept_whole(table):
         recording = recorded(request, axes_of(request, exporter.with_dims(dynamic_shapes, {})))
     pure = recording.pure
     g = Graph(exporter.checked_opset(opset_version))
