@@ -231,6 +231,23 @@ def test_translation_table():
         torch.onnx.export(Model(), (torch.randn(2, 3),), custom_translation_table=silu)
 
 
+def test_translation_by_onnxscript():
+    onnxscript = pytest.importorskip("onnxscript")
+    op = onnxscript.opset20
+
+    @onnxscript.script(onnxscript.values.Opset("tested", 1), default_opset=op)
+    def rectified(x):
+        return op.Max(x, op.Sub(x, x))
+
+    program = torch.onnx.export(
+        nn.Sequential(nn.Linear(3, 2), nn.ReLU()),
+        (torch.randn(2, 3),),
+        custom_translation_table={torch.ops.aten.relu.default: rectified},
+    )
+    proto = program.model_proto
+    assert proto.graph.node[-1].domain == "tested" and proto.functions[0].name == "rectified"
+
+
 def test_an_exported_program():
     model, x = example("mlp")
     batch = torch.export.Dim("batch")

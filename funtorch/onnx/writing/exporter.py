@@ -42,6 +42,7 @@ from funtorch.onnx.writing.graph import Graph
 from funtorch.onnx.writing.program import ONNXProgram
 from funtorch.onnx.writing.proto import Finished
 from funtorch.onnx.writing.table import OnnxExporterError
+from funtorch.onnx.writing.values import Val
 from funtorch.ops.aten import OpOverloadPacket
 from funtorch.tensor import Tensor
 
@@ -100,7 +101,8 @@ def export(
     symbolic all through. verify: the written model is run on the example arguments, in onnxruntime
     if that is installed, and must agree with funtorch.
 
-    custom_translation_table: op -> rule(g, *arguments of the op) -> value; see `writing.table`.
+    custom_translation_table: op -> rule(g, *arguments of the op) -> value (see `writing.table`), or a
+    function of onnxscript's, which gets the op's tensors.
     export_modules_as_functions: each module's call becomes one node, that of a local function (True), or
     only those of these classes.
 
@@ -333,8 +335,31 @@ def translations(table: Mapping[Any, Callable[..., Any]] | None) -> dict[str, Ca
                 f"custom_translation_table: {key!r} is made of other ops, which are what is recorded: "
                 "give rules for those, or make it a custom op (torch.library.custom_op)"
             )
-        found[name] = fn
+        found[name] = _scripted(fn) if _is_scripted(fn) else fn
     return found
+
+
+def _is_scripted(fn: Any) -> bool:
+    """Is this a function of onnxscript's? Nobody has one who has not imported that."""
+    onnxscript = sys.modules.get("onnxscript")
+    return onnxscript is not None and isinstance(fn, onnxscript.OnnxFunction)
+
+
+def _scripted(fn: Any) -> Callable[..., Any]:
+    """A rule that calls onnxscript's function, which goes into the model as a local function."""
+    proto = fn.to_function_proto()
+
+    def write(g: Graph, *args: Any) -> Any:
+        g.functions[proto.name] = proto
+        given = [a for a in args if isinstance(a, Val)]
+        avals = g.inst.out_avals
+        outs = g.op(proto.name, *given, n=len(avals), domain=proto.domain, dtype=avals[0].dtype)
+        outs = outs if isinstance(outs, tuple) else (outs,)
+        for out, aval in zip(outs, avals, strict=True):
+            out.dtype, out.shape, out.held = np.dtype(aval.dtype), aval.shape, aval.shape
+        return list(outs)
+
+    return write
 
 
 def _expected(

@@ -63,8 +63,10 @@ class Graph:
         self.first = Block()  # constants and sizes, before everything else
         self.initializers: dict[str, Any] = {}
         self.domains: dict[str, int] = {}
+        self.functions: dict[str, Any] = {}  # FunctionProtos that translations brought
         self.sizes = Sizes(self)
         self.origin: Origin | None = None
+        self.inst: Any = None  # the recorded op whose rule runs
         self._constants: dict[Any, Val] = {}
         self._names: dict[str, int] = {}
         self.random = False

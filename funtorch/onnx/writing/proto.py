@@ -81,7 +81,7 @@ class Finished:
             for inner in subgraphs(node):
                 used.update(reads(inner))
         self.initializers = {n: a for n, a in g.initializers.items() if n in used}
-        self.functions: list[onnx.FunctionProto] = []
+        self.functions: list[onnx.FunctionProto] = list(g.functions.values())
 
     def fold(self, classes: Any) -> None:
         """Make local functions of the calls of modules: of all classes (True), or of these."""
@@ -89,8 +89,8 @@ class Finished:
         made = Functions(classes, message)
         outputs = {v.name for v in self.outputs}
         self.nodes = live(made.folded(self.nodes, outputs, opsets), self.outputs)
-        self.functions = list(made.made.values())
-        if self.functions:
+        self.functions += made.made.values()
+        if made.made:
             self.domains[DOMAIN] = 1
 
     def _opsets(self) -> list[onnx.OperatorSetIdProto]:
