@@ -97,6 +97,10 @@ class Composed(Tensor, watched=False):
         """The same places with other elements."""
         raise NotImplementedError
 
+    def _parts(self) -> dict[str, Tensor]:
+        """What the tensor is made of, by PyTorch's names, in a form that equal tensors share."""
+        raise NotImplementedError
+
     def _gradient(self, inner: Tensor) -> Any:
         """A gradient of `_inner` as one of this tensor."""
         return self._with(inner)

@@ -477,3 +477,18 @@ def test_under_transforms_and_in_compiled_modules():
     np.testing.assert_allclose(grad.numpy(), (2 * full.T @ (full @ x)).numpy(), rtol=1e-5)
     compiled = funtorch.compile(lambda v: funtorch.sparse.mm(matrix_, v))
     np.testing.assert_allclose(compiled(x).numpy(), (full @ x).numpy(), rtol=1e-5)
+
+
+def test_assert_close_compares_parts():
+    for lib in LIBS:
+        close = lib.testing.assert_close
+        close(matrix(lib), matrix(lib))
+        close(csr(lib), csr(lib) * 1.0)
+        close(csr(lib), matrix(lib).to_dense(), check_layout=False)
+        for one, other in (
+            (matrix(lib), matrix(lib) * 2),
+            (csr(lib), matrix(lib)),
+            (matrix(lib), lib.sparse_coo_tensor((3, 4))),
+        ):
+            with pytest.raises(AssertionError):
+                close(one, other)

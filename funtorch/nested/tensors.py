@@ -129,6 +129,9 @@ class NestedTensor(Composed, watched=False):
             return on_rows(func, args, kwargs or {})
         return super().__torch_function__(func, types, args, kwargs)
 
+    def _parts(self) -> dict[str, Tensor]:
+        return {"offsets": self._rows.offsets, "values": self._inner}
+
     # Sizes --------------------------------------------------------------------------------------
 
     @property

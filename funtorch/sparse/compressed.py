@@ -98,12 +98,15 @@ class CompressedTensor(Composed, watched=False):
     def __getitem__(self, key: Any) -> Any:
         return as_coo(self)[key]
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:
+    def _parts(self) -> dict[str, Tensor]:
         names = ("crow_indices", "col_indices")
         if self._kind not in BY_ROWS:
             names = ("ccol_indices", "row_indices")
         parts = (self._pointers, self._places, self._inner)
-        return text_of_parts(self, dict(zip((*names, "values"), parts, strict=True)))
+        return dict(zip((*names, "values"), parts, strict=True))
+
+    def __repr__(self, *, tensor_contents: Any = None) -> str:
+        return text_of_parts(self, self._parts())
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         given = (self._kind, self._pointers, self._places, self._inner.detach(), size_of(self))

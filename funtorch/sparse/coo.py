@@ -46,6 +46,10 @@ class CooTensor(Composed, watched=False):
     def _with(self, inner: Tensor) -> CooTensor:
         return coo(self._places, inner, _shape_with(self, inner), self._unique)
 
+    def _parts(self) -> dict[str, Tensor]:
+        whole = self.coalesce()
+        return {"indices": whole._places, "values": whole._inner}
+
     def _gradient(self, inner: Tensor) -> CooTensor:
         """Entries of one place have one gradient, which counts once."""
         if self._unique:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from funtorch import dtypes
+from funtorch.composed import Composed
 from funtorch.dispatch import to_host
 from funtorch.tensor import Tensor, dtype_of, from_host, size_of
 
@@ -31,6 +32,7 @@ class _Rules:
         self.equal_nan: bool = options["equal_nan"]
         self.check_device: bool = options["check_device"]
         self.check_dtype: bool = options["check_dtype"]
+        self.check_layout: bool = options["check_layout"]
         self.check_stride: bool = options["check_stride"]
         self.allow_subclasses: bool = options["allow_subclasses"]
 
@@ -110,7 +112,26 @@ def _leaf_fault(actual: Any, expected: Any, rules: _Rules, where: str) -> str | 
         )
     if not isinstance(actual, Tensor):
         return _value_fault(a, b, rules, where, "Scalars")
-    return _attribute_fault(a, b, rules, where) or _value_fault(a, b, rules, where, "Tensor-likes")
+    fault = _attribute_fault(a, b, rules, where)
+    if fault is None and a.layout is not b.layout:
+        a, b = a.to_dense(), b.to_dense()
+    if fault is None and isinstance(a, Composed) and isinstance(b, Composed):
+        return _parts_fault(a, b, rules, where)
+    return fault or _value_fault(a, b, rules, where, "Tensor-likes")
+
+
+def _parts_fault(a: Composed, b: Composed, rules: _Rules, where: str) -> str | None:
+    """Tensors that are not strided are compared part by part."""
+    left, right = a._parts(), b._parts()
+    for name in left:
+        one, other = left[name], right[name]
+        what = f"{a.layout!r} {name}"
+        if size_of(one) != size_of(other):
+            return f"The shapes of {what} do not match: {size_of(one)} != {size_of(other)}.{where}"
+        fault = _value_fault(one, other, rules, where, what)
+        if fault is not None:
+            return fault
+    return None
 
 
 def _as_tensor(made: Any) -> Tensor | None:
@@ -123,9 +144,11 @@ def _as_tensor(made: Any) -> Tensor | None:
 
 def _attribute_fault(a: Tensor, b: Tensor, rules: _Rules, where: str) -> str | None:
     facts = [("shape", tuple(size_of(a)), tuple(size_of(b)), True)]
+    facts.append(("layout", a.layout, b.layout, rules.check_layout))
     facts.append(("device", a.device, b.device, rules.check_device))
     facts.append(("dtype", dtype_of(a), dtype_of(b), rules.check_dtype))
-    facts.append(("stride()", a.stride(), b.stride(), rules.check_stride))
+    if rules.check_stride and not isinstance(a, Composed):
+        facts.append(("stride()", a.stride(), b.stride(), True))
     for name, left, right, checked in facts:
         if checked and left != right:
             return f"The values for attribute '{name}' do not match: {left} != {right}.{where}"
