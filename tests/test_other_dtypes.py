@@ -36,8 +36,11 @@ CASES = {
         ints(t, 1, 2, 2), ints(t, 1, 2, 2), ints(t, 1, 2, 2), beta=1.5, alpha=0.5
     ),
     "einsum": lambda t: [
-        t.einsum(e, ints(t, 2, 2)) for e in ("ij->i", "ii->i", "ii", "ij->ji", "ij")
+        *(t.einsum(e, ints(t, 2, 2)) for e in ("ij->i", "ii->i", "ii", "ij->ji", "ij")),
+        t.einsum("...ik,...j->ij", ints(t, 1, 2, 3), ints(t, 3)),
+        t.einsum("ij,jk->ik", ints(t, 2, 2), ints(t, 2, 2)),
     ],
+    "scalar_tensor": lambda t: t.scalar_tensor(-5, dtype=t.uint8),
     "clamp_bool": lambda t: [t.clamp_min(bools(t), ~bools(t)), t.clamp_max(bools(t), bools(t))],
     "clamp_bool_number": lambda t: t.clamp(bools(t), min=True),
     "index_add_bool": lambda t: t.zeros(2, dtype=t.bool).index_add(

@@ -737,6 +737,8 @@ def scalar_tensor(
 ) -> Tensor:
     """A 0-d tensor. -> []"""
     kind = dtypes.get_default_dtype() if dtype is None else dtype
+    if kind is dtypes.uint8 and isinstance(s, int) and -256 < s < 0:
+        s += 256  # PyTorch lets negative numbers wrap around here
     return tensor(s, dtype=kind, device=device, requires_grad=requires_grad)
 
 

@@ -282,16 +282,17 @@ def bilinear(input1: Array, input2: Array, weight: Array, bias: Array | None = N
 @op(function=False, grad_name="EinsumBackward0")
 def _einsum(equation: str, operands: list[Array]) -> Array:
     made = jnp.einsum(equation, *operands)
-    if len(operands) == 1 and jnp.issubdtype(made.dtype, jnp.integer) and _sums(equation):
+    if jnp.issubdtype(made.dtype, jnp.integer) and _sums(equation):
         return made.astype(jnp.int64)
     return made
 
 
 def _sums(equation: str) -> bool:
-    """Does an equation of one operand sum over a label?"""
+    """Is a label of one operand alone summed? PyTorch sums such in int64."""
     given, arrow, kept = equation.partition("->")
-    labels = set(given) - {"."}
-    return bool(labels - set(kept)) if arrow else any(given.count(x) > 1 for x in labels)
+    operands = [set(part) - {"."} for part in given.split(",")]
+    alone = [x for part in operands for x in part if sum(x in other for other in operands) == 1]
+    return any(x not in kept if arrow else given.count(x) > 1 for x in alone)
 
 
 @composite()
