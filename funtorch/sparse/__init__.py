@@ -14,7 +14,7 @@ import numpy as np
 
 from funtorch.composed import Composed
 from funtorch.dispatch import to_host
-from funtorch.layouts import Layout, sparse_coo
+from funtorch.layouts import Layout, sparse_coo, sparse_csr
 from funtorch.ops import creation as _creation
 from funtorch.ops._declare import TABLE, composite
 from funtorch.sparse import embedding as _embedding
@@ -83,10 +83,11 @@ def sampled_addmm(
     input: Any, mat1: Tensor, mat2: Tensor, *, beta: Any = 1.0, alpha: Any = 1.0, out: Any = None
 ) -> CompressedTensor:
     """beta * input + alpha * mat1 @ mat2 at the places of a CSR tensor [*batch, m, n] only."""
-    if not isinstance(input, CompressedTensor):
-        raise RuntimeError(
-            f"sampled_addmm: Expected result to have sparse csr layout, but got {input.layout!r}"
-        )
+    for given in (input,) if out is None else (input, out):
+        if given.layout is not sparse_csr:
+            raise RuntimeError(
+                f"sampled_addmm: Expected result to have sparse csr layout, but got {given.layout!r}"
+            )
     places = coordinates(input)
     shape = size_of(input._inner)
     product = sampled_product(mat1, mat2, places).reshape(shape) * alpha
