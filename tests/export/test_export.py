@@ -383,3 +383,17 @@ def test_files_of_every_version_open():
         x = np.array([[0.1, 0.2], [-0.3, 0.4]], "float32")
         want = np.tanh(x @ np.array([[1.0, 3.0], [2.0, 4.0]]) + np.array([0.5, -0.5]))
         np.testing.assert_allclose(net(torch.from_numpy(x)).detach(), want, atol=1e-6)
+
+
+def test_dictionaries_keep_their_order():
+    """JAX sorts the keys of dicts; arguments and results here come in the order they were given."""
+
+    class Pair(nn.Module):
+        def forward(self, given, *, last, first):
+            return {"z": given["b"] * 2 + first, "a": given["a"] - last}
+
+    given = {"b": torch.ones(2, 3), "a": torch.zeros(4)}
+    kwargs = {"last": torch.tensor(1.0), "first": torch.full((3,), 5.0)}
+    found = torch.export.export(Pair(), (given,), kwargs).module()(given, **kwargs)
+    assert list(found) == ["z", "a"]
+    assert found["z"].tolist() == [[7.0] * 3] * 2 and found["a"].tolist() == [-1.0] * 4
