@@ -147,9 +147,9 @@ def _softmax_backward_data(
 @composite()
 def _safe_softmax(self: Tensor, dim: int, dtype: Any = None) -> Tensor:
     """softmax, with zeros where everything is masked. [...] -> [...]"""
-    out = self.softmax(dim, dtype=dtype)
     masked = (self == -math.inf).all(dim, keepdim=True)
-    return out.masked_fill(masked, 0)
+    # Zeros in place of what is masked, before and after: derivatives meet no NaN.
+    return self.masked_fill(masked, 0).softmax(dim, dtype=dtype).masked_fill(masked, 0)
 
 
 # Fresh and resized tensors ----------------------------------------------------------------------

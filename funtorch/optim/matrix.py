@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import jax.numpy as jnp
+from jax import lax
 
 from funtorch.ops._declare import Array, Scalar
 from funtorch.optim.optimizer import check_tensor_lr
@@ -127,18 +128,19 @@ def _orthogonalised(x: Array, coefficients: Any, steps: int, eps: float) -> Arra
     """The nearest orthogonal matrix, about, by a Newton-Schulz iteration of fifth order in bfloat16."""
     a, b, c = coefficients
     wide = x.shape[0] <= x.shape[1]
-    m = (x if wide else x.T).astype(jnp.bfloat16)
-    m = m / jnp.maximum(jnp.linalg.norm(m.astype(jnp.float32)).astype(m.dtype), eps)
+    m = _rounded((x if wide else x.T).astype(jnp.float32))
+    m = _rounded(m / jnp.maximum(_rounded(jnp.linalg.norm(m)), eps))
     for _ in range(steps):
         # Each sum of products is rounded to bfloat16 once, at its end.
-        gram = _product(m, m.T).astype(m.dtype)
-        change = (b * gram.astype(jnp.float32) + c * _product(gram, gram)).astype(m.dtype)
-        m = (a * m.astype(jnp.float32) + _product(change, m)).astype(m.dtype)
+        gram = _rounded(m @ m.T)
+        change = _rounded(b * gram + c * (gram @ gram))
+        m = _rounded(a * m + change @ m)
     return m if wide else m.T
 
 
-def _product(x: Array, y: Array) -> Array:
-    return x.astype(jnp.float32) @ y.astype(jnp.float32)
+def _rounded(x: Array) -> Array:
+    """Rounded to bfloat16, in float32: XLA drops the rounding of casts there and back."""
+    return lax.reduce_precision(x, exponent_bits=8, mantissa_bits=7)
 
 
 @update_rule
