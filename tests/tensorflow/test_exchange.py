@@ -1,4 +1,9 @@
-"""Tensors both ways, a tf.data.Dataset in a training loop, and serving through jax2tf."""
+"""Tensors both ways, a tf.data.Dataset in a training loop, serving through jax2tf, and the example."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -70,3 +75,14 @@ def test_serving_through_jax(tmp_path):
     np.testing.assert_allclose(y, model(x).detach(), rtol=1e-5, atol=1e-6)
     with pytest.raises(ValueError, match="through"):
         save_saved_model(model, (x,), tmp_path / "served", through="onnx-tf")
+
+
+def test_the_example(tmp_path):
+    pytest.importorskip("sklearn", reason="the example's data come with scikit-learn")
+    example = Path(__file__).resolve().parents[2] / "examples" / "tensorflow_exchange.py"
+    command = [sys.executable, str(example), "--epochs", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    first, second = re.findall(r"(?:Keras|funtorch) ([\d.]+)%, then \w+ ([\d.]+)%", done.stdout)
+    assert min(map(float, (first[1], second[1]))) > 90, done.stdout
+    assert "conv2d.kernel" in done.stdout
