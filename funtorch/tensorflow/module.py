@@ -96,10 +96,10 @@ class OnnxModule(tf.Module):
             key: tf.Variable(array, key in self.program.trainable, name=key)
             for key, array in self.program.weights.items()
         }
-        self.run = tf.function(self._run, input_signature=self.program.signature)
+        self.run = tf.function(self._run, self.program.signature, autograph=False)
         # On the instance for SavedModel, which keeps functions and not methods: it can be called.
         setattr(self, "__call__", self.run)  # noqa: B010
-        self.serve = tf.function(self._serve, input_signature=self.program.signature)
+        self.serve = tf.function(self._serve, self.program.signature, autograph=False)
 
     def _run(self, *inputs: Any) -> Any:
         outputs = self.program.run(inputs, self.weights)

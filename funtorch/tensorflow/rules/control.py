@@ -92,7 +92,7 @@ def _yields(ctx: Any, body: Plan, carried: list[Any]) -> list[tuple[Any, Any]]:
     step = ctx.step
     specs = [tf.TensorSpec((), tf.int64), tf.TensorSpec((), tf.bool)]
     specs += [tf.TensorSpec(v.shape, v.dtype) for v in carried]
-    made = tf.function(trial).get_concrete_function(*specs).outputs
+    made = tf.function(trial, autograph=False).get_concrete_function(*specs).outputs
     ctx.step = step
     return [(v.dtype, v.shape) for v in made]
 
@@ -149,7 +149,7 @@ def _kinds(ctx: Any, body: Plan, carried: list[Any], over: list[Any]) -> list[tu
     step = ctx.step
     specs = [tf.TensorSpec(v.shape, v.dtype) for v in carried]
     specs += [tf.TensorSpec(v.shape[1:], v.dtype) for v in over]
-    made = tf.function(trial).get_concrete_function(*specs).outputs
+    made = tf.function(trial, autograph=False).get_concrete_function(*specs).outputs
     ctx.step = step
     return [(v.dtype, v.shape) for v in made]
 

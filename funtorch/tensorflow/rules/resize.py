@@ -33,6 +33,40 @@ def _along(x: Any, axis: int, scale: float, where: Host, choice: dict[str, Any])
     return made
 
 
+def _along_unknown(x: Any, axis: int, scale: Any, target: Any, choice: dict[str, Any]) -> Any:
+    """One axis of an extent that is known only when the graph runs: nearest or linear."""
+    n = tf.cast(extents(x)[axis], tf.float64)
+    if target is None:
+        scale = tf.cast(scale, tf.float64)
+        out = tf.floor(n * scale)
+    else:
+        out = tf.cast(target, tf.float64)
+        scale = out / n
+    at = tf.range(out, dtype=tf.float64)
+    transform, mode = choice["transform"], choice["mode"]
+    if transform == "align_corners":
+        at = at * (n - 1) / tf.maximum(out - 1, 1)
+    elif transform == "asymmetric":
+        at = at / scale
+    elif transform in ("half_pixel", "pytorch_half_pixel"):
+        at = (at + 0.5) / scale - 0.5
+    else:
+        raise NotImplementedError(f"Resize with {transform!r} of unknown extents")
+    if mode == "nearest" and choice["nearest_mode"] == "floor":
+        return tf.gather(x, tf.cast(tf.clip_by_value(tf.floor(at), 0, n - 1), tf.int64), axis=axis)
+    if mode == "nearest" and choice["nearest_mode"] == "round_prefer_floor":
+        near = tf.clip_by_value(tf.math.ceil(at - 0.5), 0, n - 1)
+        return tf.gather(x, tf.cast(near, tf.int64), axis=axis)
+    if mode != "linear":
+        raise NotImplementedError(f"Resize with {mode!r} of unknown extents")
+    low = tf.floor(at)
+    share = tf.cast(at - low, x.dtype)
+    share = tf.reshape(share, (-1, *(1,) * (x.shape.rank - 1 - axis)))
+    ends = [tf.gather(x, tf.cast(tf.clip_by_value(p, 0, n - 1), tf.int64), axis=axis)
+            for p in (low, low + 1)]  # fmt: skip
+    return ends[0] * (1 - share) + ends[1] * share
+
+
 @rule("Upsample", until=8)
 def upsample_attributes(x: Any, *, ctx: Any, scales: Any, mode: str = "nearest") -> Any:
     """x enlarged by constant factors."""
@@ -67,23 +101,29 @@ def resize(
     keep_aspect_ratio_policy: str = "stretch",
     nearest_mode: str = "round_prefer_floor",
 ) -> Any:
-    """x interpolated to other extents. What is resized has to have known extents."""
+    """x interpolated to other extents; the batch is taken to keep its own."""
     rank = x.shape.rank
     where = [a % rank for a in (axes if axes is not None else range(rank))]
     moving = _moving(x, where, scales, sizes)
     part = [where[i] for i in moving]
-    if any(x.shape[a] is None for a in part):
-        raise NotImplementedError(f"{ctx.where()} needs to know the extents of its input")
-    wanted = None if sizes is None else np.array([as_shape(sizes)[i] for i in moving])
-    factors = None if scales is None or not scales.size else scales[moving]
-    outs, factors = output_sizes(x.shape, part, factors, wanted, keep_aspect_ratio_policy)
-    roi = np.zeros(0) if roi is None else roi
     options = {
         "mode": "linear" if mode == "bilinear" else mode, "antialias": bool(antialias),
         "cubic_coeff_a": cubic_coeff_a, "exclude_outside": bool(exclude_outside),
         "extrapolation": extrapolation_value, "transform": coordinate_transformation_mode,
         "nearest_mode": nearest_mode,
     }  # fmt: skip
+    targets = [] if sizes is None else as_shape(sizes)
+    if any(x.shape[a] is None for a in part) or None in [targets[i] for i in moving if targets]:
+        if antialias or keep_aspect_ratio_policy != "stretch":
+            raise NotImplementedError(f"{ctx.where()} needs to know the extents of its input")
+        for i, axis in zip(moving, part, strict=True):
+            x = _along_unknown(x, axis, scales[i] if sizes is None else None,
+                               None if sizes is None else sizes[i], options)  # fmt: skip
+        return x
+    wanted = None if sizes is None else np.array([targets[i] for i in moving])
+    factors = None if scales is None or not scales.size else scales[moving]
+    outs, factors = output_sizes(x.shape, part, factors, wanted, keep_aspect_ratio_policy)
+    roi = np.zeros(0) if roi is None else roi
     dtype = x.dtype
     wide = x if mode == "nearest" or dtype.size >= 4 else tf.cast(x, tf.float32)
     for i, axis, out, scale in zip(moving, part, outs, factors, strict=True):
@@ -99,7 +139,7 @@ def _moving(x: Any, where: list[int], scales: Any, sizes: Any) -> list[int]:
         return [i for i, s in enumerate(scales) if s != 1]
     wanted = as_shape(sizes)
     return [i for i, (a, n) in enumerate(zip(where, wanted, strict=True))
-            if n is not None and n != x.shape[a]]  # fmt: skip
+            if a and (n is None or n != x.shape[a])]  # fmt: skip
 
 
 @rule("GridSample")
