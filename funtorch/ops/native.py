@@ -274,6 +274,8 @@ def _chunk_cat(tensors: Any, dim: int, num_chunks: int) -> Tensor:
     rows = []
     if any(not t.numel() for t in tensors):
         raise RuntimeError("_chunk_cat expects non-empty tensor")
+    if num_chunks < 1:
+        raise RuntimeError(f"_chunk_cat expects positive num_chunks, got {num_chunks}")
     if dim < 0 and any(t.ndim != tensors[0].ndim for t in tensors):
         raise RuntimeError(
             "_chunk_cat expects non-negative dim when input tensors have different ndims"
