@@ -183,7 +183,7 @@ _LAZY = (
 )
 _NAMESPACES = {
     *_LAZY,
-    *("amp", "autograd", "backends", "compat", "compiler", "cpu", "cuda"),
+    *("amp", "autograd", "backends", "compiler", "cpu", "cuda"),
     *("fft", "func", "linalg", "nn", "ops", "optim", "overrides", "random"),
     *("serialization", "sparse", "special", "storage", "utils", "version"),
 }

@@ -166,6 +166,7 @@ GROUPS = {
 }  # fmt: skip
 
 ELSEWHERE = {
+    "DataParallel",
     "Module", "RNNBase", "RNNCellBase",  # bases
     "ModuleDict", "TransformerEncoderLayer", "TransformerDecoderLayer",  # within others above
     "NLLLoss2d",  # NLLLoss under an old name
