@@ -166,7 +166,7 @@ GROUPS = {
 }  # fmt: skip
 
 ELSEWHERE = {
-    "DataParallel",
+    "DataParallel",  # a wrapper
     "Module", "RNNBase", "RNNCellBase",  # bases
     "ModuleDict", "TransformerEncoderLayer", "TransformerDecoderLayer",  # within others above
     "NLLLoss2d",  # NLLLoss under an old name
