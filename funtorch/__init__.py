@@ -11,7 +11,6 @@ _gc.disable()
 
 from funtorch import _C, autograd, dtypes, ops, overrides, random
 from funtorch import layouts as _layouts
-from funtorch import methods as _methods
 from funtorch._surface import bind as _bind
 from funtorch.autograd import engine as _engine
 from funtorch.autograd import function as _function

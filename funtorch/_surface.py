@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from funtorch import dtypes, legacy_methods  # noqa: F401  (it adds to METHODS)
+from funtorch import dtypes
 from funtorch.grad_mode import mode
 from funtorch.methods import METHODS
 from funtorch.ops import creation

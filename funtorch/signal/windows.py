@@ -9,7 +9,7 @@ import numpy as np
 import scipy  # its parts load when they are first used
 
 from funtorch import dtypes
-from funtorch.methods import strided
+from funtorch.layouts import strided
 from funtorch.tensor import Tensor, from_host
 
 __all__ = [

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from funtorch.device import device as _device
-from funtorch.methods import METHODS, attribute, method
+from funtorch.methods.table import attribute, method
 from funtorch.ops.creation import empty, tensor
 from funtorch.storage import STORAGE_CLASSES, TypedStorage, whole
 from funtorch.tensor import Tensor, alias, dtype_of, from_host, size_of, strides_of
@@ -61,9 +61,6 @@ def dim_order(self: Tensor, *, ambiguity_check: Any = False) -> tuple[int, ...]:
     return tuple(sorted(range(len(own)), key=lambda d: -own[d]))
 
 
-METHODS["const_data_ptr"] = METHODS["data_ptr"]
-
-
 @method
 def new(self: Tensor, *args: Any, device: Any = None) -> Tensor:
     """A tensor of the same type: of a shape, or with the elements of a list or tensor."""
@@ -74,7 +71,9 @@ def new(self: Tensor, *args: Any, device: Any = None) -> Tensor:
         return alias(args[0])
     shaped = all(isinstance(a, int) for a in args) or type(args[0]) is type(self.shape)
     if shaped:
-        return empty(*args, dtype=kind, device=where) if args else empty(0, dtype=kind, device=where)
+        return (
+            empty(*args, dtype=kind, device=where) if args else empty(0, dtype=kind, device=where)
+        )
     return tensor(args[0], dtype=kind, device=where)
 
 
