@@ -7,7 +7,8 @@ from typing import Any
 
 from funtorch import dtypes
 from funtorch.device import device_of
-from funtorch.ops.creation import empty, tensor
+from funtorch.ops.creation import empty
+from funtorch.ops.from_data import tensor
 from funtorch.ops.view_ops import as_strided
 from funtorch.tensor import Tensor, alias, dtype_of
 

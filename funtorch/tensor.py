@@ -107,7 +107,7 @@ TENSOR.append(Tensor)
 
 
 legacy_constructor: list[Any] = [None]
-"""What `Tensor(2, 3)` and `Tensor([1, 2])` call; set by `ops.creation`, which stands above."""
+"""What `Tensor(2, 3)` and `Tensor([1, 2])` call; set by `ops.from_data`, which stands above."""
 
 _new = object.__new__
 

@@ -14,7 +14,8 @@ import jax
 from funtorch import dtypes
 from funtorch.device import default_device, gpu_count, set_default_device
 from funtorch.device import device as _device
-from funtorch.ops.creation import empty, tensor
+from funtorch.ops.creation import empty
+from funtorch.ops.from_data import tensor
 from funtorch.overrides import overridable
 from funtorch.storage import ELEMENT_TYPES, TypedStorage
 from funtorch.tensor import Tensor, dtype_of

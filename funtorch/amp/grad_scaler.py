@@ -14,7 +14,8 @@ from funtorch import dtypes
 from funtorch.composed import elements
 from funtorch.grad_mode import no_grad
 from funtorch.ops._declare import Array, op
-from funtorch.ops.creation import tensor, zeros_like
+from funtorch.ops.creation import zeros_like
+from funtorch.ops.from_data import tensor
 from funtorch.optim.optimizer import Optimizer
 from funtorch.optim.per_parameter import PerParameter
 from funtorch.tensor import Tensor

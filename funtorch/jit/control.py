@@ -23,7 +23,7 @@ from funtorch.lowering import Captured, capture
 from funtorch.lowering.record import owner
 from funtorch.lowering.symbolic import Nested
 from funtorch.nn.module import Module
-from funtorch.ops.creation import tensor
+from funtorch.ops.from_data import tensor
 from funtorch.tensor import Tensor, wrap
 
 Names = tuple[str, ...]

@@ -17,7 +17,7 @@ from funtorch.layouts import jagged, strided
 from funtorch.nested import functions
 from funtorch.nested.tensors import NestedTensor, Rows, from_components, nested
 from funtorch.ops._declare import composite
-from funtorch.ops.creation import as_tensor
+from funtorch.ops.from_data import as_tensor
 from funtorch.tensor import Tensor, device_of_tensor, from_host, size_of
 
 __all__ = [

@@ -9,7 +9,8 @@ from funtorch.nn import functional as F
 from funtorch.nn import init
 from funtorch.nn.module import Module
 from funtorch.nn.parameter import Parameter
-from funtorch.ops.creation import empty, ones, tensor, zeros
+from funtorch.ops.creation import empty, ones, zeros
+from funtorch.ops.from_data import tensor
 from funtorch.tensor import Tensor
 
 

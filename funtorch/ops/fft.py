@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from funtorch.ops._declare import Array, composite, op
-from funtorch.ops.creation import as_dtype, finish
+from funtorch.ops.creation import finish
+from funtorch.ops.memory import as_dtype
 from funtorch.ops.view_ops import wrap_dim
 from funtorch.tensor import Tensor, contiguous_strides, from_host, size_of, strides_of
 

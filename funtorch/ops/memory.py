@@ -1,4 +1,4 @@
-"""Copies, casts, moves between devices, and filling in place."""
+"""Copies, casts and the dtypes of results, moves between devices, filling in place."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from funtorch.dispatch import dense_like, is_contiguous, read
 from funtorch.grad_mode import mode
 from funtorch.lowering import META, Value, aval_of, constant
 from funtorch.ops._declare import Array, Dtype, Scalar, composite, op
+from funtorch.ops._promote import result_dtype
 from funtorch.tape import Node, gradient_edge
 from funtorch.tensor import Tensor, contiguous_strides, dtype_of, size_of, strides_of, wrap
 from funtorch.views import adopt, check_writable
@@ -358,3 +359,15 @@ def zero_(self: Tensor) -> Tensor:
 def fill(self: Tensor, value: Any) -> Tensor:
     """A tensor like this one filled with a value."""
     return _filled(self, value)
+
+
+def result_kind(*operands: Any) -> dtypes.dtype:
+    """`torch.result_type` of tensors and numbers."""
+    known = [read(o).aval if isinstance(o, Tensor) else o for o in operands]
+    return result_dtype(known, dtypes.get_default_dtype())
+
+
+@composite()
+def result_type(tensor1: Any, tensor2: Any) -> dtypes.dtype:
+    """The dtype that arithmetic on these tensors or numbers gives."""
+    return result_kind(tensor1, tensor2)

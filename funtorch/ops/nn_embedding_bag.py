@@ -9,8 +9,8 @@ from jax import lax
 
 from funtorch import dtypes
 from funtorch.ops._declare import Array, composite, op
-from funtorch.ops.creation import arange
 from funtorch.ops.nn_embedding import renormalise, sparse_rows
+from funtorch.ops.ranges import arange
 from funtorch.tensor import Tensor, dtype_of, size_of
 
 

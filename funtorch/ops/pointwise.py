@@ -104,6 +104,8 @@ _unary("acosh", jnp.arccosh, "Inverse hyperbolic cosine.", aliases=("arccosh",))
 _unary("atanh", jnp.arctanh, "Inverse hyperbolic tangent.", aliases=("arctanh",))
 _unary("deg2rad", lambda x: x * (np.pi / 180), "Degrees to radians.", saves=())
 _unary("rad2deg", lambda x: x * (180 / np.pi), "Radians to degrees.", saves=())
+
+
 def _sinc(x: Array) -> Array:
     wide = x.astype(jnp.float32) if x.dtype in (jnp.float16, jnp.bfloat16) else x
     return jnp.sinc(wide).astype(x.dtype)
@@ -229,6 +231,8 @@ _unary(
     "The sign; for complex numbers x / |x|.",
     promote=None,
 )
+
+
 def _square(x: Array) -> Array:
     x = x.astype(jnp.int64) if x.dtype == jnp.bool_ else x
     return x * x
@@ -436,3 +440,18 @@ def polar(abs: Array, angle: Array) -> Array:
             f"Expected both inputs to be Half, Float or Double tensors but got {_word(abs.dtype)}"
         )
     return lax.complex(abs * jnp.cos(angle), abs * jnp.sin(angle))
+
+
+@op(saves=(), layout="pointwise")
+def complex(real: Array, imag: Array) -> Array:
+    """Complex numbers from their parts. [...], [...] -> [...]"""
+    if real.dtype != imag.dtype:
+        raise RuntimeError(
+            f"Expected object of scalar type {real.dtype} but got scalar type {imag.dtype} for "
+            "second argument"
+        )
+    if real.dtype not in (jnp.float32, jnp.float64):
+        raise RuntimeError(
+            f"Expected both inputs to be Half, Float or Double tensors but got {real.dtype}"
+        )
+    return lax.complex(*jnp.broadcast_arrays(real, imag))

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from funtorch.ops._declare import Array, op
-from funtorch.ops.indexing import _along, _gather_checks
+from funtorch.ops.scatter_gather import _along, _gather_checks
 from funtorch.ops.view_ops import wrap_dim
 
 Where = tuple[Any, ...]

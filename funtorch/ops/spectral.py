@@ -12,7 +12,7 @@ from funtorch import dtypes
 from funtorch.dispatch import to_host
 from funtorch.ops._declare import Array, composite, op
 from funtorch.ops._linalg import readable
-from funtorch.ops.creation import as_dtype
+from funtorch.ops.memory import as_dtype
 from funtorch.ops.nn_pad import pad
 from funtorch.ops.view_ops import view_as_real
 from funtorch.tensor import Tensor, dtype_of, from_host, size_of

@@ -11,7 +11,8 @@ from jax import lax
 
 from funtorch import dtypes
 from funtorch.ops._declare import Array, op
-from funtorch.ops.creation import tensor, zeros_like
+from funtorch.ops.creation import zeros_like
+from funtorch.ops.from_data import tensor
 from funtorch.optim.optimizer import Optimizer
 from funtorch.optim.sparse import apart
 from funtorch.tensor import Tensor

@@ -10,7 +10,7 @@ from typing import Any
 from funtorch.grad_mode import no_grad
 from funtorch.nn.module import Module
 from funtorch.nn.norm import _BatchNorm
-from funtorch.ops.creation import tensor
+from funtorch.ops.from_data import tensor
 from funtorch.optim.lr_scheduler.base import LRScheduler
 from funtorch.optim.optimizer import Optimizer
 from funtorch.tensor import Tensor

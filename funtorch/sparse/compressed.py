@@ -16,8 +16,9 @@ from funtorch import dtypes
 from funtorch.composed import Composed
 from funtorch.dispatch import to_host
 from funtorch.layouts import Layout, sparse_bsc, sparse_bsr, sparse_csr
-from funtorch.ops.creation import arange, full
+from funtorch.ops.creation import full
 from funtorch.ops.joining import stack
+from funtorch.ops.ranges import arange
 from funtorch.sparse.coo import CooTensor, coo
 from funtorch.sparse.kernels import picked, pointers_of, rows_of
 from funtorch.sparse.text import text_of_parts

@@ -20,7 +20,8 @@ from funtorch.layouts import (
     strided,
 )
 from funtorch.ops._declare import composite
-from funtorch.ops.creation import as_tensor, shape_from, zeros
+from funtorch.ops.creation import shape_from, zeros
+from funtorch.ops.from_data import as_tensor
 from funtorch.ops.memory import convert
 from funtorch.sparse import compressed as csr
 from funtorch.sparse.compressed import (

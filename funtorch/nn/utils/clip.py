@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from funtorch.grad_mode import no_grad
 from funtorch.ops._declare import Array, Scalar, op
-from funtorch.ops.creation import tensor
+from funtorch.ops.from_data import tensor
 from funtorch.ops.linalg_norms import vector_norm_of
 from funtorch.tensor import Tensor
 

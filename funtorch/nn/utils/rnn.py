@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funtorch.dispatch import to_host
-from funtorch.ops.creation import as_tensor, full
+from funtorch.ops.creation import full
+from funtorch.ops.from_data import as_tensor
 from funtorch.ops.joining import cat, stack
 from funtorch.tensor import Tensor, from_host
 

@@ -11,7 +11,7 @@ import numpy as np
 from funtorch import dtypes
 from funtorch.dispatch import to_host
 from funtorch.lowering import aligned
-from funtorch.ops.creation import as_tensor, tensor
+from funtorch.ops.from_data import as_tensor, tensor
 from funtorch.ops.joining import stack
 from funtorch.tensor import Tensor, from_host, size_of
 

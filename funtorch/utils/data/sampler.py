@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence, Sized
 from typing import Any, Generic, TypeVar
 
 from funtorch import dtypes
-from funtorch.ops.creation import as_tensor, empty
+from funtorch.ops.creation import empty
+from funtorch.ops.from_data import as_tensor
 from funtorch.ops.random import randint, randperm
 from funtorch.ops.random_distributions import multinomial
 from funtorch.random import Generator
