@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
+from funtorch.lowering import portable
 from funtorch.lowering.x64 import x64
 
 PLATFORMS = ("cpu", "cuda")
@@ -21,7 +22,8 @@ VHLO_TARGET = "1.13.0"
 # Custom calls that XLA itself replaces by loops.
 _EXPANDED = {"Eigh", "ProductOfElementaryHouseholderReflectors", "Qr"}
 _CALLS = re.compile(r"custom_call @(\w+)")
-_EIGH = re.compile(r'custom_call @Eigh\(.*backend_config = "([^"]*)"')
+# XLA expands all Eigh of one shape alike, also one that needs no order (its second number is 0).
+_EIGH = re.compile(r'(custom_call @Eigh\(.*backend_config = "\d+,)0')
 
 Structs = Sequence[jax.ShapeDtypeStruct]
 Function = Callable[..., Sequence[Any]]
@@ -46,15 +48,20 @@ def symbols(text: str, constraints: Sequence[str]) -> dict[str, Any]:
 
 
 def exported(
-    function: Function, structs: Structs, platforms: Sequence[str], donated: Sequence[int] = ()
+    function: Function,
+    structs: Structs,
+    platforms: Sequence[str],
+    donated: Sequence[int] = (),
+    rules: Sequence[tuple[Any, Any]] | None = None,
 ) -> Any:
     """The function at these shapes (symbolic ones too) as a jax.export.Exported.
 
-    donated: inputs whose memory outputs may take over.
+    donated: inputs whose memory outputs may take over. rules: primitives that are lowered otherwise.
     """
     with x64(), _without_paths():
         jitted = jax.jit(function, keep_unused=True, donate_argnums=tuple(donated))
-        return jax.export.export(jitted, platforms=platforms)(*structs)
+        export = jax.export.export(jitted, platforms=platforms, _override_lowering_rules=rules)
+        return export(*structs)
 
 
 def to_bytes(made: Any, gradient: bool = True) -> tuple[bytes, int]:
@@ -81,19 +88,21 @@ def vhlo(function: Function, structs: Structs, donated: Sequence[int] = ()) -> b
     """Bare StableHLO for one platform at VHLO_TARGET. Shapes must be static.
 
     None where it would call into a library that only JAX brings along (LAPACK, SciPy). Most linear
-    algebra has a form without: the one that JAX makes for TPUs, which XLA expands on every platform.
+    algebra has a form without: the one that JAX makes for TPUs, which XLA expands on every platform,
+    and our own of LU.
     """
     from jax.extend.mlir.dialects import stablehlo  # loads MLIR's Python, needed only here
 
-    for platform in ("cpu", "tpu"):
+    for platform, rules in (("cpu", None), ("tpu", portable.RULES)):
         # Through jax.export, which leaves no op behind that only newer readers know.
         with contextlib.suppress(NotImplementedError, ValueError):
-            made = exported(function, structs, (platform,), donated)
+            made = exported(function, structs, (platform,), donated, rules)
             shown = text(made)
-            # XLA expands all Eigh of one shape alike, also those that ask for another order.
-            if set(_CALLS.findall(shown)) <= _EXPANDED and len(set(_EIGH.findall(shown))) < 2:
+            if set(_CALLS.findall(shown)) <= _EXPANDED:
                 whole = stablehlo.deserialize_portable_artifact_str(made.mlir_module_serialized)
-                return bytes(stablehlo.serialize_portable_artifact_str(whole, VHLO_TARGET))
+                ordered = _EIGH.sub(r"\g<1>1", shown)
+                program = whole if ordered == shown else ordered
+                return bytes(stablehlo.serialize_portable_artifact_str(program, VHLO_TARGET))
     return None
 
 
