@@ -30,7 +30,7 @@ class TensorFlowRep(BackendRep):
             inputs = [inputs]
         if isinstance(inputs, dict):
             inputs = [inputs[name] for name in self.program.inputs]
-        outputs = self.program.run([as_tensors(v) for v in inputs], {})
+        outputs, _ = self.program.run([as_tensors(v) for v in inputs], {})
         return namedtupledict("Outputs", self.program.outputs)(*[as_arrays(v) for v in outputs])
 
 

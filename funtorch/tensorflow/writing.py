@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Any
 
@@ -16,6 +17,7 @@ from funtorch.onnx import export
 from funtorch.tensor import Tensor
 from funtorch.tensorflow.exchange import compare, to_tensor
 from funtorch.tensorflow.layer import OnnxLayer
+from funtorch.tensorflow.modes import exported, in_training, mode
 from funtorch.tensorflow.module import OnnxModule
 from funtorch.tensorflow.serving import Served
 
@@ -27,13 +29,19 @@ def to_module(
     example_args: Any = (),
     *,
     dynamic_shapes: Any = None,
+    training: bool = True,
     check: bool = True,
     **options: Any,
 ) -> OnnxModule:
     """A `tf.Module` that computes what the module does, with `tf.Variable`s for its state.
 
     Parameters train if they require grad, buffers do not. Names are those of the state_dict; layouts
-    stay PyTorch's (channels second). The module is written in the mode it is in.
+    stay PyTorch's (channels second).
+
+    The call computes what the module does after eval(); with `training=True` what it does in training:
+    Dropout drops, running statistics are updated. Training is the mode of each submodule as it is if
+    the module is in training (so one that was frozen stays so), else that after train().
+    training=False: only the mode that the module is in, without changes of its state.
 
     dynamic_shapes: as for torch.export.export; by default the first dimension of every tensor is a
     batch of any size, {} keeps all extents. check: run it on the example arguments and compare;
@@ -43,10 +51,19 @@ def to_module(
     if isinstance(model, onnx.ModelProto):
         return OnnxModule(model)
     args = _arguments(example_args)
-    proto = _exported(model, args, dynamic_shapes, options)
-    made = OnnxModule(proto, _trainable(model), type(model).__name__)
+    shapes = _batches(args) if dynamic_shapes is None else dynamic_shapes
+    options = {"verify": False, **options, "dynamic_shapes": shapes or None}
+    trainable = {name for name, p in model.named_parameters() if p.requires_grad}
+    if training:
+        proto, other, draws = exported(model, args, options)
+    else:
+        proto, other, draws = export(model, args, **options).model_proto, None, False
+    made = OnnxModule(proto, trainable, type(model).__name__, training=other)
     if check:
-        _compare(model, args, made)
+        with mode(model, False) if training else contextlib.nullcontext():
+            _compare(model, args, made)
+        if other and not draws:
+            _compare_training(model, args, made)
     return made
 
 
@@ -55,19 +72,18 @@ def to_keras(
 ) -> keras.Model:
     """A functional Keras model of one layer, whose weights are those of `to_module`: `fit` trains it.
 
-    `save("x.keras")` needs `import funtorch.tensorflow` to load, since Keras stores no code of
-    layers; `export(folder)` writes a SavedModel, which needs nothing. Takes what `to_module` takes.
+    What `fit` and `training=True` compute is what the module does in training; see `to_module`, whose
+    options this takes. `save("x.keras")` needs `import funtorch.tensorflow` to load, since Keras
+    stores no code of layers; `export(folder)` writes a SavedModel, which needs nothing.
     """
     if keras.backend.backend() != "tensorflow":
         raise RuntimeError(f"Keras runs on {keras.backend.backend()} here, not on TensorFlow")
     made = to_module(model, example_args, **options)
-    layer = OnnxLayer.of(made.program)
     inputs = [
         keras.Input(batch_shape=spec.shape, dtype=spec.dtype.name, name=spec.name)
         for spec in made.program.signature
     ]
-    outputs = layer(inputs)
-    layer.assign(made.weights)
+    outputs = OnnxLayer.of(made)(inputs)
     return keras.Model(inputs[0] if len(inputs) == 1 else inputs, outputs, name=name)
 
 
@@ -102,14 +118,6 @@ def _arguments(example_args: Any) -> tuple[Any, ...]:
     return (example_args,) if isinstance(example_args, Tensor) else tuple(example_args)
 
 
-def _exported(model: Module, args: Any, dynamic_shapes: Any, options: Any) -> onnx.ModelProto:
-    if dynamic_shapes is None:
-        dynamic_shapes = _batches(args)
-    options = {"verify": False, **options}  # the result is checked as a whole
-    program = export(model, args, dynamic_shapes=dynamic_shapes or None, **options)
-    return program.model_proto
-
-
 def _batches(args: Any) -> Any:
     """The first dimension of all tensors as one batch, if they agree on its size."""
     tensors = [a for a in args if isinstance(a, Tensor)]
@@ -118,13 +126,16 @@ def _batches(args: Any) -> Any:
     return tuple({0: Dim("batch")} for _ in args) if tensors[0].ndim else None
 
 
-def _trainable(model: Module) -> set[str]:
-    return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-
-
 def _compare(model: Module, args: Any, made: OnnxModule) -> None:
     with no_grad():
         ours = model(*args)
     flat = [v for v in tf.nest.flatten(ours) if isinstance(v, Tensor)]
     theirs = tf.nest.flatten(made(*to_tensor(tf.nest.flatten(args))))
     compare(made.program.outputs, flat, theirs)
+
+
+def _compare_training(model: Module, args: Any, made: OnnxModule) -> None:
+    ours, state = in_training(model, args)
+    theirs, news = made.trained.run(to_tensor(tf.nest.flatten(args)), made.weights)
+    compare(made.trained.outputs, ours, theirs)
+    compare(list(news), [state[n] for n in news], list(news.values()))

@@ -103,7 +103,9 @@ def test_saved_models_open_without_funtorch_and_train_on(tmp_path):
     np.save(tmp_path / "x.npy", x.numpy())
     np.save(tmp_path / "y.npy", model(x).detach().numpy())
     program = f"""
-import sys, numpy as np, tensorflow as tf
+import sys
+sys.modules["funtorch"] = sys.modules["torch"] = sys.modules["jax"] = None  # importing them is an error
+import numpy as np, tensorflow as tf
 net = tf.saved_model.load({str(tmp_path / "saved")!r})
 x, y = (np.load({str(tmp_path)!r} + f"/{{n}}.npy") for n in "xy")
 np.testing.assert_allclose(net(x), y, rtol=1e-4, atol=1e-5)
@@ -118,7 +120,9 @@ for _ in range(5):
     for v, g in zip(variables, tape.gradient(loss, variables)):
         v.assign_sub(0.01 * g)
 assert losses[-1] < losses[0], losses
-assert "funtorch" not in sys.modules and "torch" not in sys.modules
+before = net.weights["1.running_mean"].numpy()
+net.run_training(x)
+assert (net.weights["1.running_mean"].numpy() != before).all()
 print(len(variables))
 """
     done = subprocess.run(
@@ -158,16 +162,18 @@ def test_tflite_reads_it(tmp_path):
 
 @pytest.mark.parametrize("name", ["mlp", "cnn"])
 def test_both_train_alike_for_a_hundred_steps(name):
+    """In training mode: batch norm normalises by the batch and updates its statistics."""
     model, x = prepared(name)
     target = torch.randn(model(x).shape)
     module = to_module(model, (x,))
+    model.train()
     ours = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     theirs = keras.optimizers.SGD(0.05, momentum=0.9)
 
     @tf.function
     def step(x, target):
         with tf.GradientTape() as tape:
-            loss = tf.reduce_mean((module(x) - target) ** 2)
+            loss = tf.reduce_mean((module(x, training=True) - target) ** 2)
         gradients = tape.gradient(loss, module.trainable_variables)
         theirs.apply_gradients(zip(gradients, module.trainable_variables))
         return loss
@@ -182,6 +188,88 @@ def test_both_train_alike_for_a_hundred_steps(name):
     a, b = np.array(pairs).T
     assert a[-1] < a[0]
     np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    for key, buffer in model.named_buffers():
+        np.testing.assert_allclose(module.weights[key], buffer, rtol=1e-3, atol=1e-4)
+
+
+def test_keras_trains_as_the_module_would(tmp_path):
+    """fit drops and updates statistics; evaluation does neither; saving keeps both graphs."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 6), nn.BatchNorm1d(6), nn.Dropout(0.5), nn.Dropout(0.5)).eval()
+    model.scale = nn.Parameter(torch.tensor(1.0))  # unused, so not part of the graph
+    x = torch.randn(64, 8)
+    net = to_keras(model, (x,))
+    assert not model.training
+    first, second = (net(x.numpy(), training=True).numpy() for _ in range(2))
+    assert not np.array_equal(first, second)
+    assert 0.65 < np.mean(first == 0) < 0.85  # two layers, so three of four
+    model.train()(x)
+    model(x)
+    state = {v.path.split("/")[1]: v for v in net.variables}
+    assert set(state) == set(model.state_dict()) - {"scale"}
+    for name, buffer in model.named_buffers():
+        np.testing.assert_allclose(state[name], buffer, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(net(x.numpy()), model.eval()(x).detach(), rtol=1e-4, atol=1e-5)
+    net.compile(keras.optimizers.SGD(0.0), "mse")
+    net.fit(x.numpy(), x[:, :6].numpy(), batch_size=32, epochs=2, verbose=0)
+    assert int(state["1.num_batches_tracked"]) == 6
+    net.save(tmp_path / "net.keras")
+    again = keras.models.load_model(tmp_path / "net.keras")
+    np.testing.assert_allclose(again(x.numpy()), net(x.numpy()), rtol=1e-6)
+    again(x.numpy(), training=True)
+    assert int(again.get_layer(index=1)._values["1.num_batches_tracked"]) == 7
+
+
+def test_modes_of_submodules():
+    """What is frozen stays so; training=False writes one mode only; what is the same is kept once."""
+    model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 4), nn.BatchNorm1d(4))
+    model[1].eval()
+    x = torch.randn(8, 4)
+    module = to_module(model, (x,))
+    assert [m.training for m in model] == [True, False, True, True]
+    module(x.numpy(), training=True)
+    assert np.any(module.weights["3.running_mean"] != model[3].running_mean.numpy())
+    assert "1.num_batches_tracked" not in module.weights
+    only = to_module(model.eval(), (x,), training=False)
+    np.testing.assert_array_equal(only(x.numpy(), training=True), only(x.numpy()))
+    plain = to_module(model[0], (x,))
+    assert plain.trained is plain.program
+
+
+class Scaled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(2.0))
+
+    def forward(self, x):
+        return x * self.scale
+
+
+def test_a_parameter_of_no_dimensions_trains():
+    module = to_module(Scaled(), (torch.ones(2, 3),))
+    assert [v.name for v in module.trainable_variables] == ["scale:0"]
+
+
+def test_a_training_step_is_a_module_too():
+    """What torch.onnx.export_training_step writes: each call takes a step."""
+    model, x = prepared("mlp")
+    target = torch.randn(3, 4)
+    optimizer = torch.optim.Adam(model.parameters(), 0.01)
+
+    def step(x, target):
+        optimizer.zero_grad()
+        loss = nn.functional.mse_loss(model(x), target)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    step(x, target)
+    program = torch.onnx.export_training_step(
+        step, (x, target), model=model, optimizer=optimizer, verify=False
+    )
+    module = to_module(program.model_proto)
+    losses = [float(module(x.numpy(), target.numpy(), lr=np.float32(0.01))) for _ in range(5)]
+    np.testing.assert_allclose(losses, [step(x, target).item() for _ in range(5)], rtol=1e-5)
 
 
 def test_what_has_no_rule_is_named_with_its_module():

@@ -24,6 +24,7 @@ from funtorch.onnx.writing.runtimes import runner, typed
 from funtorch.tensor import Tensor
 
 NEXT = ".next"
+STATE = "funtorch.state"  # metadata: which output is the next value of which initialiser
 
 
 class TrainingProgram(ONNXProgram):
@@ -124,7 +125,7 @@ def export_training_step(
     finished = Finished(g, [*inputs, *rates.values(), *state], outs, wanted)
     for value in state:  # also those that nothing reads
         finished.initializers.setdefault(value.name, g.initializers[value.name])
-    finished.metadata["funtorch.state"] = json.dumps({n: n + NEXT for n in changing})
+    finished.metadata[STATE] = json.dumps({n: n + NEXT for n in changing})
     numbers = {n: float(v) for n, (v, _) in request.numbers.items()}
     finished.metadata["funtorch.rates"] = json.dumps(numbers)
     flat = lambda a, k: describe(request._replace(args=tuple(a), kwargs=dict(k)))[1]  # noqa: E731
