@@ -29,7 +29,8 @@ def _panel(a: Any) -> tuple[Any, Any]:
         a = a - jnp.where(columns > k, factor[:, None] * a[k], 0)
         return a.at[:, k].set(jnp.where(below, factor, a[:, k])), order
 
-    return lax.fori_loop(0, min(a.shape), column, (a, rows))
+    made: tuple[Any, Any] = lax.fori_loop(0, min(a.shape), column, (a, rows))
+    return made
 
 
 def lu(a: Any) -> tuple[Any, Any, Any]:
@@ -38,7 +39,7 @@ def lu(a: Any) -> tuple[Any, Any, Any]:
     Blocked and right-looking: Golub and Van Loan, Matrix Computations, 3.4.
     """
     if a.ndim > 2:
-        return jax.vmap(lu)(a)  # type: ignore[no-any-return]
+        return jax.vmap(lu)(a)
     m, n = a.shape
     order = jnp.arange(m)
     for first in range(0, min(m, n), _BLOCK):

@@ -1,8 +1,9 @@
 """`torch.compile`: a call whose ops are compiled as one program.
 
 Every program is recorded and compiled here anyway, a whole training step at a time, and a changed
-signature or path through the Python code is a new trace of its own; so no guards are needed and no
-graph breaks. What `compile` adds is that the call is never cut into pieces, not even the first time.
+signature or path through the Python code is a new trace of its own; so there are no graph breaks. What
+`compile` adds is that the call is never cut into pieces, not even the first time, and that without
+gradients it need not be recorded again as long as its guards hold (`guarded`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from funtorch import lowering
+from funtorch.compiler.guarded import MISSED, Guarded, epoch
 from funtorch.compiler.state import within
 from funtorch.grad_mode import mode as grad_mode
 from funtorch.nn.module import Module
@@ -96,9 +98,12 @@ def _check(backend: Any, mode: str | None, options: Any) -> None:
 def _compiled(function: Callable[..., Any], whole: bool, label: Any = None) -> Any:
     label = ("compiled", id(function) if label is None else label)
     name = getattr(function, "__qualname__", type(function).__name__)
+    guarded = Guarded(function, name) if whole else None
 
     @functools.wraps(function, updated=() if not inspect.isfunction(function) else ("__dict__",))
     def wrapper(*args: Any, **kwargs: Any) -> Any:
+        if guarded is not None and (found := guarded(args, kwargs)) is not MISSED:
+            return found
         with within("compiling"), lowering.scope(label, name, whole=whole):
             result = function(*args, **kwargs)
         if not grad_mode.enabled:
@@ -198,6 +203,7 @@ def disable(fn: Any = None, recursive: bool = True, *, reason: str | None = None
 
 def reset() -> None:
     """Forget every compiled program."""
+    epoch[0] += 1
     lowering.cache.clear()
 
 
