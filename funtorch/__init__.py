@@ -88,6 +88,7 @@ from funtorch import (
     version,
 )
 from funtorch import toplevel as _toplevel
+from funtorch._higher_order_ops import cond, while_loop
 from funtorch.amp.autocast_mode import (
     autocast,
     autocast_decrement_nesting,
@@ -182,7 +183,7 @@ _LAZY = (
 )
 _NAMESPACES = {
     *_LAZY,
-    *("amp", "autograd", "backends", "compiler", "cpu", "cuda"),
+    *("_higher_order_ops", "amp", "autograd", "backends", "compiler", "cpu", "cuda"),
     *("fft", "func", "linalg", "nn", "ops", "optim", "overrides", "random"),
     *("serialization", "sparse", "special", "storage", "utils", "version"),
 }

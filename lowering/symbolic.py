@@ -27,9 +27,10 @@ class Nested:
     """Static arguments that hold programs: the branches of a condition, the body of a loop.
 
     make(runners) -> the pure function of the op; a runner calls one of the programs on arrays.
+    fixed: what else decides on `make`; it may not change with a size.
     """
 
-    __slots__ = ("key", "make", "programs", "pure", "scalars")
+    __slots__ = ("fixed", "key", "make", "programs", "pure", "scalars")
 
     def __init__(
         self,
@@ -37,8 +38,10 @@ class Nested:
         programs: Sequence[Program],
         scalars: Sequence[Sequence[Any]],
         make: Callable[[list[Callable[[Sequence[Any]], list[Any]]]], Any],
+        fixed: Any = (),
     ) -> None:
         self.key = key
+        self.fixed = fixed
         self.programs = tuple(programs)
         self.scalars = tuple(scalars)
         self.make = make
@@ -134,7 +137,7 @@ class Fit:
         if isinstance(first, tuple) and len({len(s) for s in seen}) == 1:
             parts = [self.tree(column, what) for column in zip(*seen, strict=True)]
             return type(first)(*parts) if hasattr(first, "_fields") else tuple(parts)
-        if isinstance(first, Nested) and len({len(s.programs) for s in seen}) == 1:
+        if isinstance(first, Nested) and len({(len(s.programs), s.fixed) for s in seen}) == 1:
             return self._nested(seen)
         raise ShapeError(f"{what} does different things at different sizes: {first} and {seen[1]}")
 
@@ -142,7 +145,8 @@ class Fit:
         columns = zip(*(zip(n.programs, n.scalars, strict=True) for n in seen), strict=True)
         made = [generalised([p for p, _ in c], [s for _, s in c], self) for c in columns]
         key = (seen[0].key, tuple(n.key for n in seen))
-        return Nested(key, [p for p, _ in made], [s for _, s in made], seen[0].make)
+        programs, numbers = [p for p, _ in made], [s for _, s in made]
+        return Nested(key, programs, numbers, seen[0].make, seen[0].fixed)
 
 
 def _value(monomial: tuple[str, ...], point: Sizes) -> int:

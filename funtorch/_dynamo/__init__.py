@@ -6,6 +6,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from funtorch._higher_order_ops import UncapturedHigherOrderOpError
 from funtorch.compiler import (
     InvalidBackend,
     OptimizedModule,
@@ -44,6 +45,7 @@ eval_frame = ModuleType("funtorch._dynamo.eval_frame")
 eval_frame.OptimizedModule = OptimizedModule  # type: ignore[attr-defined]
 exc = ModuleType("funtorch._dynamo.exc")
 exc.InvalidBackend = InvalidBackend  # type: ignore[attr-defined]
+exc.UncapturedHigherOrderOpError = UncapturedHigherOrderOpError  # type: ignore[attr-defined]
 for _module in (config, eval_frame, exc):
     sys.modules[_module.__name__] = _module
 

@@ -89,12 +89,14 @@ def trace(function: Callable[..., Any], avals: Sequence[Aval], spec: Any) -> Tra
         tensors = [leaf for leaf in out_leaves if isinstance(leaf, Tensor)]
         captured = recorder.finish([read(t) for t in tensors])
     out_spec = [None if isinstance(leaf, Tensor) else leaf for leaf in out_leaves]
+    return Traced(captured, out_tree, out_spec, closed_over(recorder, captured))
+
+
+def closed_over(recorder: capture, captured: Captured) -> list[Tensor]:
+    """The tensors that a captured function read from outside."""
     origins = recorder.trace.origins
-    closed = [origins.get(v) for v in captured.closed_over]
-    tensors = [
-        wrap(v) if t is None else t for v, t in zip(captured.closed_over, closed, strict=True)
-    ]
-    return Traced(captured, out_tree, out_spec, tensors)
+    known = [origins.get(v) for v in captured.closed_over]
+    return [wrap(v) if t is None else t for v, t in zip(captured.closed_over, known, strict=True)]
 
 
 _ops: dict[str, OpInfo] = {}

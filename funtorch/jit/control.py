@@ -9,22 +9,19 @@ from __future__ import annotations
 
 import functools
 import types
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 from funtorch.dispatch import read
-from funtorch.func.pure import is_leaf, record_nested, tree
-from funtorch.func.stateful import check_written
+from funtorch.func.flow import Part, conditional, part, repeated
+from funtorch.func.pure import is_leaf, tree
 from funtorch.jit.convert import converted
-from funtorch.lowering import Captured, capture
 from funtorch.lowering.record import owner
-from funtorch.lowering.symbolic import Nested
 from funtorch.nn.module import Module
 from funtorch.ops.from_data import tensor
-from funtorch.tensor import Tensor, wrap
+from funtorch.tensor import Tensor
 
 Names = tuple[str, ...]
 Values = tuple[Any, ...]
@@ -52,42 +49,10 @@ def _unknown(test: Any) -> bool:
     return read(test).array is None
 
 
-class _Branch(NamedTuple):
-    captured: Captured
-    leaves: list[Any]
-    structure: Any
-    tensors: list[int]  # which leaves are tensors
-    written: tuple[int, ...]  # which of the arguments' tensors were changed in place
-    closed: list[Tensor]
-
-
-def _captured(
-    function: Callable[..., Any], values: Values, tensors: Sequence[Tensor], line: int
-) -> _Branch:
+def _captured(function: Callable[..., Any], values: Values, line: int) -> Part:
     """Capture a branch with placeholders for the tensors among the variables' values."""
     place = owner().capture.place  # type: ignore[union-attr]
-    leaves, structure = tree.tree_flatten(values, is_leaf=is_leaf)
-    with capture(place) as recorder:
-        recorder.trace.written = {}
-        inputs = [wrap(recorder.placeholder(read(t).aval)) for t in tensors]
-        fill = iter(inputs)
-        full = [next(fill) if isinstance(x, Tensor) else x for x in leaves]
-        try:
-            result = function(*tree.tree_unflatten(structure, full))
-            outs, out_tree = tree.tree_flatten(result, is_leaf=is_leaf)
-            where = [i for i, x in enumerate(outs) if isinstance(x, Tensor)]
-            after = [read(t) for t in inputs]
-            pairs = enumerate(zip(after, recorder.placeholders, strict=True))
-            written = tuple(i for i, (now, then) in pairs if now is not then)
-        finally:
-            known = [t._storage for t in inputs]
-            words = f"line {line}: a branch on a tensor"
-            check_written(recorder, known, words)
-        wanted = [*(read(outs[i]) for i in where), *(after[i] for i in written)]
-        captured = recorder.finish(wanted)
-    origins = recorder.trace.origins
-    closed = [origins.get(v) or wrap(v) for v in captured.closed_over]
-    return _Branch(captured, outs, out_tree, where, written, closed)
+    return part(function, values, place, f"line {line}: a branch on a tensor")
 
 
 class Control:
@@ -182,22 +147,9 @@ class Control:
     ) -> tuple[Any]:
         flat = tree.tree_leaves(values, is_leaf=is_leaf)
         tensors = [x for x in flat if isinstance(x, Tensor)]
-        one = _captured(then, values, tensors, line)
-        two = _captured(other, values, tensors, line)
-        one, two = _aligned(one, two, then, other, values, tensors, line, outs)
-        written = tuple(sorted({*one.written, *two.written}))
-        places = len(one.tensors)
-        make = functools.partial(_cond, len(tensors), len(one.closed), one, two, written)
-        key = (one.captured.key, two.captured.key, written)
-        nested = _nested(key, (one, two), make)
-        operands = [test, *tensors, *one.closed, *two.closed]
-        made = record_nested("cond", nested, operands)
-        for index, new in zip(written, made[places:], strict=True):
-            tensors[index]._replace(new)
-        leaves = list(one.leaves)
-        for index, out in zip(one.tensors, made[:places], strict=True):
-            leaves[index] = out
-        return (tree.tree_unflatten(one.structure, leaves),)
+        one, two = _captured(then, values, line), _captured(other, values, line)
+        one, two = _aligned(one, two, then, other, values, line, outs)
+        return (one.rebuilt(conditional("cond", test, tensors, one, two)),)
 
     # Loops ------------------------------------------------------------------------------------
 
@@ -238,16 +190,13 @@ class Control:
             news = body(*given)
             return tuple(_as_like(news[k], current[n], n, line) for k, n in zip(keep, carried))
 
-        one = _captured(test, values, tensors, line)
-        two = _captured(step, values, tensors, line)
+        one, two = _captured(test, values, line), _captured(step, values, line)
         if one.written or set(two.written) - set(at):
             raise ControlFlowError(
                 f"line {line}: a tensor is changed in place in a loop whose condition is a tensor; "
                 "assign a new one instead"
             )
-        make = functools.partial(_loop, len(tensors), len(one.closed), tuple(at))
-        nested = _nested((one.captured.key, two.captured.key, tuple(at)), (one, two), make)
-        made = record_nested("while_loop", nested, [*tensors, *one.closed, *two.closed])
+        made = repeated("while_loop", one, two, tensors, tuple(at))
         news = dict(zip(carried, made, strict=True))
         for name, index in zip(carried, at, strict=True):
             if index in two.written:  # `x += ...` changes the tensor that it began with
@@ -298,60 +247,6 @@ class Control:
 
 control = Control()
 
-Runner = Callable[[Sequence[Any]], list[Any]]
-
-
-def _nested(key: Any, branches: Sequence[_Branch], make: Any) -> Nested:
-    captured = [b.captured for b in branches]
-    return Nested(key, [c.program for c in captured], [c.scalars for c in captured], make)
-
-
-def _cond(
-    n: int, k: int, one: _Branch, two: _Branch, written: tuple[int, ...], runners: list[Runner]
-) -> Callable[[Sequence[Any]], list[Any]]:
-    """lax.cond of (condition, n variables, k constants of the first branch, those of the second)."""
-
-    def side(runner: Runner, branch: _Branch, first: int) -> Callable[[Any], list[Any]]:
-        places = len(branch.tensors)
-        last = first + len(branch.closed)
-
-        def run(arrays: Any) -> list[Any]:
-            made = runner([*arrays[:n], *arrays[first:last]])
-            news = dict(zip(branch.written, made[places:], strict=True))
-            return [*made[:places], *(news.get(i, arrays[i]) for i in written)]
-
-        return run
-
-    def pure(arrays: Sequence[Any]) -> list[Any]:
-        yes = arrays[0].reshape(()) != 0
-        sides = side(runners[0], one, n), side(runners[1], two, n + k)
-        return jax.lax.cond(yes, *sides, list(arrays[1:]))
-
-    return pure
-
-
-def _loop(
-    n: int, k: int, at: tuple[int, ...], runners: list[Runner]
-) -> Callable[[Sequence[Any]], list[Any]]:
-    """lax.while_loop of (n variables, k constants of the test, those of the body)."""
-
-    def pure(arrays: Sequence[Any]) -> list[Any]:
-        fixed, first, second = arrays[:n], arrays[n : n + k], arrays[n + k :]
-
-        def full(carry: Any, rest: Sequence[Any]) -> list[Any]:
-            made = list(fixed)
-            for index, x in zip(at, carry, strict=True):
-                made[index] = x
-            return [*made, *rest]
-
-        return jax.lax.while_loop(
-            lambda carry: runners[0](full(carry, first))[0].reshape(()) != 0,
-            lambda carry: runners[1](full(carry, second))[: len(at)],
-            [fixed[i] for i in at],
-        )
-
-    return pure
-
 
 def _as_tensor(number: Any, place: Any) -> Tensor:
     from funtorch.device import device_of
@@ -373,15 +268,8 @@ def _as_like(new: Any, old: Tensor, name: str, line: int) -> Tensor:
 
 
 def _aligned(
-    one: _Branch,
-    two: _Branch,
-    then: Any,
-    other: Any,
-    values: Values,
-    tensors: Sequence[Tensor],
-    line: int,
-    outs: Names,
-) -> tuple[_Branch, _Branch]:
+    one: Part, two: Part, then: Any, other: Any, values: Values, line: int, outs: Names
+) -> tuple[Part, Part]:
     """The branches with the same outputs; numbers in which they differ become tensors."""
     if one.structure != two.structure:
         raise ControlFlowError(
@@ -407,8 +295,8 @@ def _aligned(
             )
     if turn:
         wrap_side = functools.partial(_turned, turn=dict(turn))
-        one = _captured(wrap_side(then), values, tensors, line)
-        two = _captured(wrap_side(other), values, tensors, line)
+        one = _captured(wrap_side(then), values, line)
+        two = _captured(wrap_side(other), values, line)
     _check_same(one, two, line, outs)
     return one, two
 
@@ -428,9 +316,8 @@ def _turned(function: Any, turn: dict[int, str]) -> Any:
     return run
 
 
-def _check_same(one: _Branch, two: _Branch, line: int, outs: Names) -> None:
-    avals = [b.captured.program.output_avals()[: len(b.tensors)] for b in (one, two)]
-    for index, a, b in zip(one.tensors, *avals, strict=True):
+def _check_same(one: Part, two: Part, line: int, outs: Names) -> None:
+    for index, a, b in zip(one.tensors, one.avals(), two.avals(), strict=True):
         if a.shape != b.shape or jnp.dtype(a.dtype) != jnp.dtype(b.dtype):
             name = outs[index] if index < len(outs) else "the result"
             raise ControlFlowError(

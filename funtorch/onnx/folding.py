@@ -6,6 +6,7 @@ nothing in it has to be read on the host; otherwise `NeedsHost` is raised and Py
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -14,8 +15,9 @@ import numpy as np
 from jax import lax
 
 from funtorch.dispatch import read
-from funtorch.func.pure import Traced, aval_without, record_pure, split, trace
-from funtorch.grad_mode import is_grad_enabled
+from funtorch.func.flow import Runner, nested, scanned
+from funtorch.func.loops import while_loop
+from funtorch.func.pure import Traced, aval_without, record_nested, split, trace
 from funtorch.lowering import Aval, aval_of
 from funtorch.onnx.graph import Plan, plans
 from funtorch.tensor import Tensor
@@ -87,24 +89,12 @@ def scan(ctx: Any, plan: Plan, carried: list[Any], over: list[Tensor]) -> list[T
     state = [ctx.tensor(v) for v in carried]
     if not over or not all(isinstance(t, Tensor) for t in state) or over[0].shape[0] < 2:
         raise NeedsHost
-    n, k = len(state), len(over)
+    n = len(state)
     avals = [*_avals(state), *[aval_without(a, 0) for a in _avals(over)]]
     body = traced_body(ctx, plan, [*state, *over], avals, list, 0)
     if not all(_alike(a, b) for a, b in zip(avals[:n], body.avals, strict=False)):
         raise NeedsHost
-
-    def pure(arrays: Sequence[Any]) -> list[Any]:
-        closed = arrays[n + k :]
-
-        def step(now: Any, x: Any) -> Any:
-            outs = body.traced([*now, *x], closed)
-            return tuple(outs[:n]), tuple(outs[n:])
-
-        last, stacks = lax.scan(step, tuple(arrays[:n]), tuple(arrays[n : n + k]))
-        return [*last, *stacks]
-
-    inputs = [*state, *over, *body.traced.closed_over]
-    return record_pure("onnx_scan", (body.traced.captured.key, n, k), pure, inputs)
+    return scanned("onnx_scan", body.traced, state, over)
 
 
 def loop(
@@ -129,25 +119,24 @@ def loop(
     first = 0 if body.known else 1
     if not all(_alike(a, b) for a, b in zip(own, body.avals[first:], strict=False)):
         raise NeedsHost
-    closed = body.traced.closed_over
-    key = (body.traced.captured.key, n, most)
+    operands = [*state, *body.traced.closed_over]
     if body.known or certain:
         if not certain and not np.asarray(body.known[0]).all():
             raise NeedsHost
-        pure = _counted(body.traced, n, most, first)
-        return record_pure("onnx_loop", key, pure, [*state, *closed])
-    needs_grad = is_grad_enabled() and any(t.requires_grad for t in (*state, *closed))
-    if len(body.avals) > n + 1 or needs_grad:
-        raise NeedsHost  # of unknown length, there is nothing to stack and no way back
-    return record_pure("onnx_while", key, _until(body.traced, n, most), [*state, *closed])
+        make = functools.partial(_counted, n, most, first)
+        return record_nested("onnx_loop", nested([body.traced], make, (most, first)), operands)
+    if len(body.avals) > n + 1:
+        raise NeedsHost  # of unknown length, there is nothing to stack
+    make = functools.partial(_until, n, most)
+    return record_nested("onnx_while", nested([body.traced], make, most), operands)
 
 
-def _counted(traced: Traced, n: int, most: int, first: int) -> Any:
+def _counted(n: int, most: int, first: int, runners: list[Runner]) -> Runner:
     """`first` outputs of the body come before the state."""
 
     def pure(arrays: Sequence[Any]) -> list[Any]:
         def step(now: Any, index: Any) -> Any:
-            outs = traced([*now, index], arrays[n:])[first:]
+            outs = runners[0]([*now, index, *arrays[n:]])[first:]
             return tuple(outs[:n]), tuple(outs[n:])
 
         last, stacks = lax.scan(step, tuple(arrays[:n]), jnp.arange(most, dtype=jnp.int64))
@@ -156,18 +145,18 @@ def _counted(traced: Traced, n: int, most: int, first: int) -> Any:
     return pure
 
 
-def _until(traced: Traced, n: int, most: int) -> Any:
+def _until(n: int, most: int, runners: list[Runner]) -> Runner:
     def pure(arrays: Sequence[Any]) -> list[Any]:
-        def going(now: Any) -> Any:
+        def going(now: Any, closed: Any) -> Any:
             return (now[0] < most) & now[1]
 
-        def step(now: Any) -> Any:
+        def step(now: Any, closed: Any) -> list[Any]:
             index, _, *state = now
-            more, *state = traced([*state, index], arrays[n:])
-            return (index + 1, more.reshape(()), *state)
+            more, *state = runners[0]([*state, index, *closed])
+            return [index + 1, more.reshape(()), *state]
 
-        begin = (jnp.zeros((), jnp.int64), jnp.ones((), bool), *arrays[:n])
-        return list(lax.while_loop(going, step, begin)[2:])
+        begin = [jnp.zeros((), jnp.int64), jnp.ones((), bool), *arrays[:n]]
+        return while_loop(going, step, begin, arrays[n:])[2:]
 
     return pure
 
@@ -182,16 +171,17 @@ def choose(ctx: Any, condition: Tensor, then_plan: Plan, else_plan: Plan) -> lis
     yes, no = bodies
     if not all(_alike(a, b) for a, b in zip(yes.avals, no.avals, strict=True)):
         raise NeedsHost
-    split_at = 1 + len(yes.traced.closed_over)
+    make = functools.partial(_chosen, 1 + len(yes.traced.closed_over))
+    operands = [condition, *yes.traced.closed_over, *no.traced.closed_over]
+    return record_nested("onnx_if", nested([yes.traced, no.traced], make), operands)
 
+
+def _chosen(split_at: int, runners: list[Runner]) -> Runner:
     def pure(arrays: Sequence[Any]) -> list[Any]:
-        condition = arrays[0]
-        return lax.cond(
-            condition.reshape(()),
-            lambda: list(yes.traced([condition], arrays[1:split_at])),
-            lambda: list(no.traced([condition], arrays[split_at:])),
+        return lax.cond(  # type: ignore[no-any-return]
+            arrays[0].reshape(()),
+            lambda: runners[0](arrays[:split_at]),
+            lambda: runners[1]([arrays[0], *arrays[split_at:]]),
         )
 
-    closed = [*yes.traced.closed_over, *no.traced.closed_over]
-    key = tuple(b.traced.captured.key for b in bodies)
-    return record_pure("onnx_if", key, pure, [condition, *closed])
+    return pure
