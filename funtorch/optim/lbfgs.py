@@ -1,27 +1,60 @@
-"""L-BFGS (Nocedal, 1980), with an optional strong-Wolfe line search (Nocedal and Wright, ch. 3)."""
+"""L-BFGS (Nocedal, 1980), with an optional strong-Wolfe line search (`line_search.py`).
+
+An iteration is two programs: one gives the direction, one moves, evaluates the closure and measures.
+Neither changes from iteration to iteration: steps and the number of remembered pairs are inputs.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
+from funtorch import lowering
+from funtorch.composed import Composed
 from funtorch.grad_mode import enable_grad
 from funtorch.ops._declare import Array, Scalar, op
-from funtorch.ops.joining import cat
+from funtorch.ops.joining import cat, stack
+from funtorch.ops.view_ops import view_as_real
+from funtorch.optim.line_search import Point, strong_wolfe
 from funtorch.optim.optimizer import Optimizer, check_not_negative, check_tensor_lr
-from funtorch.tensor import Tensor
+from funtorch.tensor import Tensor, from_host
+
+LASTING = ("d", "t", "old_dirs", "old_stps", "ro", "H_diag", "prev_flat_grad", "prev_loss")
+"""What the state keeps from one step to the next, in PyTorch's order."""
+
+
+class Memory(NamedTuple):
+    """Pairs of changes and moves in a ring of `capacity` rows [capacity, n].
+
+    inverses: 1 / (change . move), [capacity]; seen: how many pairs came, []; scale: the initial inverse
+    Hessian's diagonal, []; alphas: the last recursion's coefficients, oldest pair first, [capacity].
+    """
+
+    changes: Tensor
+    moves: Tensor
+    inverses: Tensor
+    alphas: Tensor
+    seen: Tensor
+    scale: Tensor
 
 
 class LBFGS(Optimizer):
-    """A quasi-Newton method on all parameters as one vector; needs a closure."""
+    """A quasi-Newton method on all parameters as one vector; needs a closure.
+
+    Remembered pairs lie in one array each; `state` and `state_dict` hold PyTorch's lists.
+    """
+
+    _memory: Memory | None
+    _listed = True  # does the state hold what the memory does?
 
     def __init__(
         self,
         params: Any,
-        lr: float = 1,
+        lr: float | Tensor = 1,
         max_iter: int = 20,
         max_eval: int | None = None,
         tolerance_grad: float = 1e-7,
@@ -33,8 +66,6 @@ class LBFGS(Optimizer):
         check_not_negative(lr=lr)
         if max_eval is None:
             max_eval = max_iter * 5 // 4
-        if line_search_fn not in (None, "strong_wolfe"):
-            raise RuntimeError("only 'strong_wolfe' is supported")
         super().__init__(
             params,
             {
@@ -51,30 +82,30 @@ class LBFGS(Optimizer):
             raise ValueError("LBFGS doesn't support per-parameter options (parameter groups)")
         self._params = self.param_groups[0]["params"]
 
-    # Vectors ------------------------------------------------------------------------------------
+    # Evaluating ---------------------------------------------------------------------------------
 
     def _gradient(self) -> Tensor:
-        parts = [
-            p.new_zeros(p.numel()) if p.grad is None else p.grad.reshape(-1) for p in self._params
-        ]
+        """All gradients as one vector [n]; a complex number counts as two."""
+        parts = []
+        for p in self._params:
+            grad = p.new_zeros(p.shape) if p.grad is None else p.grad
+            grad = grad.to_dense() if isinstance(grad, Composed) else grad
+            parts.append((view_as_real(grad) if grad.is_complex() else grad).reshape(-1))
         return cat(parts)
 
-    def _move(self, step: float, direction: Tensor) -> None:
-        at = 0
-        for p in self._params:
-            n = p.numel()
-            p.add_(direction[at : at + n].view_as(p), alpha=step)
-            at += n
+    def _place(self, start: list[Tensor], step: float, direction: Tensor) -> None:
+        """Parameters become start + step * direction."""
+        self._write(self._params, _moved(start, direction, _number(step, direction)))
 
-    def _evaluate_at(
-        self, closure: Callable[[], Any], start: list[Tensor], step: float, direction: Tensor
-    ) -> tuple[float, Tensor]:
-        self._move(step, direction)
-        loss = float(closure())
+    def _look(self, closure: Callable[[], Any], step: float, direction: Tensor | None) -> Point:
+        """Loss, gradient and what decides about going on: one program, one wait for the host."""
+        loss = closure()
+        if isinstance(loss, Tensor) and loss.numel() != 1:
+            float(loss)  # raises, as in PyTorch
         gradient = self._gradient()
-        for p, before in zip(self._params, start, strict=True):
-            p.copy_(before)
-        return loss, gradient
+        along = gradient if direction is None else direction
+        numbers = _measured(gradient, along, _number(step, along), loss)
+        return Point(step, gradient, *numbers.tolist(), given=loss)
 
     # The method ---------------------------------------------------------------------------------
 
@@ -86,236 +117,229 @@ class LBFGS(Optimizer):
             )
         given = closure
         closure = enable_grad()(lambda: given())
-        group = self.param_groups[0]
-        state = self.state[self._params[0]]
+        group, state = self.param_groups[0], self._own[self._params[0]]
         state.setdefault("func_evals", 0)
         state.setdefault("n_iter", 0)
-        first_loss = closure()
-        loss = float(first_loss)
-        evals = 1
+        first = self._look(closure, 0.0, None)
         state["func_evals"] += 1
-        gradient = self._gradient()
-        if float(gradient.abs().max()) <= group["tolerance_grad"]:
-            return first_loss
-        for iteration in range(1, group["max_iter"] + 1):
-            state["n_iter"] += 1
-            direction = self._direction(state, gradient, group["history_size"])
-            previous, state["prev_flat_grad"] = loss, gradient.clone()
-            state["prev_loss"] = loss
-            lr = group["lr"]
-            t = min(1.0, 1.0 / float(gradient.abs().sum())) * lr if state["n_iter"] == 1 else lr
-            slope = float(gradient.dot(direction))
+        if first.steepest > group["tolerance_grad"]:
+            last = {name: state.get(name) for name in LASTING}
+            self._iterate(closure, group, state, last, first)
+            state.update(last)
+            self._listed = False
+        return first.given
+
+    def _iterate(
+        self,
+        closure: Callable[[], Any],
+        group: dict[str, Any],
+        state: dict[str, Any],
+        last: dict[str, Any],
+        point: Point,
+    ) -> None:
+        evals = 1
+        for left in reversed(range(group["max_iter"])):
+            direction, slope, step, length = self._direction(state, group, last, point)
+            last.update(d=direction, t=step, prev_flat_grad=point.gradient, prev_loss=point.loss)
             if slope > -group["tolerance_change"]:
-                state["d"], state["t"] = direction, t
                 break
-            loss, gradient, t, used = self._advance(
-                closure, group, iteration, loss, gradient, t, direction, slope
-            )
-            state["d"], state["t"] = direction, t
+            most = group["max_eval"] - evals
+            start = point._replace(step=step, slope=slope, longest=length)
+            point, used = self._advance(closure, group, start, direction, left == 0, most)
+            last["t"] = point.step
             evals += used
             state["func_evals"] += used
-            if self._finished(group, iteration, evals, gradient, direction, t, loss, previous):
+            if (
+                evals >= group["max_eval"]
+                or point.steepest <= group["tolerance_grad"]
+                or point.longest <= group["tolerance_change"]
+                or abs(point.loss - start.loss) < group["tolerance_change"]
+            ):
                 break
-        return first_loss
 
     def _advance(
         self,
-        closure: Any,
-        group: Any,
-        iteration: int,
-        loss: float,
-        gradient: Tensor,
-        t: float,
+        closure: Callable[[], Any],
+        group: dict[str, Any],
+        point: Point,
         direction: Tensor,
-        slope: float,
-    ) -> tuple[float, Tensor, float, int]:
-        if group["line_search_fn"] == "strong_wolfe":
-            start = [p.clone() for p in self._params]
-            loss, gradient, t, used = strong_wolfe(
-                lambda step: self._evaluate_at(closure, start, step, direction),
-                t,
-                direction,
-                loss,
-                gradient,
-                slope,
-            )
-            self._move(t, direction)
-            return loss, gradient, t, used
-        self._move(t, direction)
-        if iteration == group["max_iter"]:
-            return loss, gradient, t, 0
-        loss = float(closure())
-        return loss, self._gradient(), t, 1
+        final: bool,
+        most: int,
+    ) -> tuple[Point, int]:
+        """(the next point, evaluations): by a fixed step, or one that a line search finds."""
+        start = [p.clone() for p in self._params]
 
-    @staticmethod
-    def _finished(
-        group: Any,
-        iteration: int,
-        evals: int,
-        gradient: Tensor,
-        direction: Tensor,
-        t: float,
-        loss: float,
-        previous: float,
-    ) -> bool:
-        return (
-            iteration == group["max_iter"]
-            or evals >= group["max_eval"]
-            or float(gradient.abs().max()) <= group["tolerance_grad"]
-            or float((direction * t).abs().max()) <= group["tolerance_change"]
-            or abs(loss - previous) < group["tolerance_change"]
-        )
+        def evaluate(step: float) -> Point:
+            self._place(start, step, direction)
+            return self._look(closure, step, direction)
 
-    @staticmethod
-    def _direction(state: dict[str, Any], gradient: Tensor, history: int) -> Tensor:
-        """Minus the approximate inverse Hessian times the gradient (two-loop recursion)."""
-        if state["n_iter"] == 1:
-            state["old_dirs"], state["old_stps"], state["ro"] = [], [], []
-            state["H_diag"] = 1
-            return gradient.neg()
-        y = gradient.sub(state["prev_flat_grad"])
-        s = state["d"].mul(state["t"])
-        ys = y.dot(s)
-        if float(ys) > 1e-10:
-            for name, value in (("old_dirs", y), ("old_stps", s), ("ro", 1.0 / ys)):
-                state[name].append(value)
-                if len(state[name]) > history:
-                    state[name].pop(0)
-            state["H_diag"] = ys / y.dot(y)
-        memory = [state["old_dirs"], state["old_stps"], state["ro"]]
-        direction, alphas = _two_loop(gradient, *_padded(memory, gradient), state["H_diag"])
-        state.setdefault("al", [None] * history)[: len(state["ro"])] = alphas[: len(state["ro"])]
-        return direction
+        if group["line_search_fn"] is None:
+            if not final:
+                return evaluate(point.step), 1
+            self._place(start, point.step, direction)  # its loss would serve nobody
+            return point, 0
+        if group["line_search_fn"] != "strong_wolfe":
+            raise RuntimeError("only 'strong_wolfe' is supported")
+        found, used = strong_wolfe(evaluate, point, most)
+        self._place(start, found.step, direction)
+        return found, used
+
+    def _direction(
+        self, state: dict[str, Any], group: dict[str, Any], last: dict[str, Any], point: Point
+    ) -> tuple[Tensor, float, float, float]:
+        """(direction, slope along it, the step to try first, the longest move for a step of 1)."""
+        state["n_iter"] += 1
+        first, gradient = state["n_iter"] == 1, point.gradient
+        if first or self._memory is None:
+            self._memory = _memory_of({} if first else state, gradient)
+        if not first:
+            state.setdefault("al", [None] * group["history_size"])
+        self._memory = _grown(self._memory, state["n_iter"], group["history_size"])
+        lowering.flush()  # so that the direction's program does not depend on what was made here
+        # In the first iteration the change is zero, so that nothing is remembered.
+        before, moved = (gradient, gradient) if first else (last["prev_flat_grad"], last["d"])
+        step = _number(0.0 if first else last["t"], gradient)
+        direction, numbers, *memory = _two_loop(gradient, before, moved, step, *self._memory)
+        self._memory = Memory(*memory)
+        slope, shrink, length = numbers.tolist()
+        lr = float(group["lr"])
+        return direction, slope, shrink * lr if first else lr, length
+
+    # State --------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> Any:
+        """PyTorch's: pairs in lists. They are made when asked for, which waits for their number."""
+        if self._memory is not None and not self._listed:
+            _listed(self._memory, self._own[self._params[0]], self.param_groups[0]["history_size"])
+            self._listed = True
+        return self._own
+
+    @state.setter
+    def state(self, value: Any) -> None:
+        self._own, self._memory = value, None
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        rest = dict(state)
+        self.state = rest.pop("state")
+        super().__setstate__(rest)
+        self._params = self.param_groups[0]["params"]
+
+
+def _number(value: float, like: Tensor) -> Tensor:
+    """A number of `like`'s type as a tensor: it may change without another program."""
+    return from_host(np.array(value, like.dtype.numpy), device=like.device)
+
+
+def _memory_of(state: dict[str, Any], like: Tensor) -> Memory:
+    """PyTorch's lists (none, at first) as arrays."""
+    pairs = len(state.get("ro", ()))
+    row, zero, scale = like.new_zeros(like.numel()), like.new_zeros(()), state.get("H_diag", 1)
+    return Memory(
+        stack(state["old_dirs"] if pairs else [row]),
+        stack(state["old_stps"] if pairs else [row]),
+        stack(state["ro"] if pairs else [zero]),
+        like.new_zeros(max(pairs, 1)),
+        from_host(np.array(pairs, np.int32), device=like.device),
+        scale if isinstance(scale, Tensor) else like.new_full((), scale),
+    )
+
+
+def _grown(memory: Memory, wanted: int, most: int) -> Memory:
+    """With rows for `wanted` pairs. Few sizes, so few programs: 8, 32, 128 ... but not above `most`."""
+    capacity = memory.inverses.numel()
+    if min(wanted, most) <= capacity:
+        return memory
+    rows = 8
+    while rows < wanted:
+        rows *= 4
+    missing = min(rows, most) - capacity
+    padded = [cat([x, x.new_zeros((missing, *x.shape[1:]))]) for x in memory[:4]]
+    return Memory(*padded, *memory[4:])
+
+
+def _listed(memory: Memory, state: dict[str, Any], history: int) -> None:
+    """The arrays as PyTorch's lists, in its order."""
+    seen, capacity = int(memory.seen), memory.inverses.numel()
+    count = min(seen, capacity)
+    rows = [(seen - count + i) % capacity for i in range(count)]
+    for name, array in (
+        ("old_dirs", memory.changes),
+        ("old_stps", memory.moves),
+        ("ro", memory.inverses),
+    ):
+        state[name] = [array[i].clone() for i in rows]
+    state["H_diag"] = memory.scale.clone() if count else 1
+    if "al" in state:
+        state["al"] = [memory.alphas[i].clone() for i in range(count)] + [None] * (history - count)
+
+
+@op(function=False, differentiable=False)
+def _moved(start: list[Array], direction: Array, step: Array) -> tuple[Array, ...]:
+    """Parameters [...] after a step along a direction [n]."""
+    made, at = [], 0
+    for p in start:
+        size = p.size * (2 if jnp.iscomplexobj(p) else 1)
+        part, at = direction[at : at + size] * step, at + size
+        if jnp.iscomplexobj(p):
+            part = lax.complex(part[0::2], part[1::2])
+        made.append((p + part.reshape(p.shape)).astype(p.dtype))
+    return tuple(made)
+
+
+@op(function=False, differentiable=False)
+def _measured(self: Array, direction: Array, step: Array, loss: Array | Scalar) -> Array:
+    """[loss, slope, largest slope of a parameter, longest move of one] in float64."""
+    moved = jnp.max(jnp.abs(direction * step))
+    numbers = (loss, jnp.dot(self, direction), jnp.max(jnp.abs(self)), moved)
+    return jnp.stack([jnp.reshape(x, ()).astype(jnp.float64) for x in numbers])
 
 
 @op(function=False, differentiable=False)
 def _two_loop(
     self: Array,
-    changes: list[Array],
-    moves: list[Array],
-    inverses: list[Array],
-    scale: Array | Scalar,
-) -> tuple[Array, Array]:
-    """(direction, alphas) from a gradient [n] and k pairs of changes and moves [n]."""
-    ys, ss, ros = jnp.stack(changes), jnp.stack(moves), jnp.stack(inverses)
+    previous: Array,
+    moved: Array,
+    step: Array,
+    changes: Array,
+    moves: Array,
+    inverses: Array,
+    alphas: Array,
+    seen: Array,
+    scale: Array,
+) -> tuple[Array, ...]:
+    """Remembers a pair if it is convex enough, then gives (direction [n], numbers [3], *memory).
 
-    def backwards(q: Array, pair: Any) -> tuple[Array, Array]:
-        y, s, ro = pair
-        alpha = jnp.dot(s, q) * ro
-        return q - alpha * y, alpha
+    self: the gradient [n]; numbers: the slope along the direction, 1 / sum(abs(gradient)) (1 if that
+    is less), and the direction's largest element. The rest is as in Memory.
+    """
+    y, s = self - previous, moved * step
+    product = jnp.dot(y, s)
+    taken = product > 1e-10
+    capacity = inverses.shape[0]
+    at = seen % capacity
+    changes = changes.at[at].set(jnp.where(taken, y, changes[at]))
+    moves = moves.at[at].set(jnp.where(taken, s, moves[at]))
+    inverses = inverses.at[at].set(jnp.where(taken, 1 / product, inverses[at]))
+    scale = jnp.where(taken, product / jnp.dot(y, y), scale).astype(scale.dtype)
+    seen = seen + taken.astype(seen.dtype)
+    count = jnp.minimum(seen, capacity)
 
-    def forwards(r: Array, pair: Any) -> tuple[Array, None]:
-        y, s, ro, alpha = pair
-        return r + (alpha - jnp.dot(y, r) * ro) * s, None
+    def row(i: Any) -> Any:
+        return (seen - count + i) % capacity
 
-    q, alphas = lax.scan(backwards, -self, (ys, ss, ros), reverse=True)
-    start = (q * scale).astype(self.dtype)
-    return lax.scan(forwards, start, (ys, ss, ros, alphas))[0], alphas
+    def backwards(k: Any, carry: Any) -> Any:
+        q, alphas = carry
+        i = count - 1 - k
+        alpha = jnp.dot(moves[row(i)], q) * inverses[row(i)]
+        return q - alpha * changes[row(i)], alphas.at[i].set(alpha)
 
+    def forwards(i: Any, r: Array) -> Array:
+        beta = jnp.dot(changes[row(i)], r) * inverses[row(i)]
+        return r + (alphas[i] - beta) * moves[row(i)]
 
-def _padded(memory: list[list[Tensor]], gradient: Tensor) -> list[list[Tensor]]:
-    """Lists of a power of two in length: few lengths, so few programs. What is added counts zero."""
-    count = len(memory[0])
-    missing = max(1 << (count - 1).bit_length() if count else 1, 1) - count
-    zeros, zero = gradient.new_zeros(gradient.numel()), gradient.new_zeros(())
-    dirs, steps, inverses = memory
-    return [dirs + [zeros] * missing, steps + [zeros] * missing, inverses + [zero] * missing]
-
-
-def _cubic_minimum(
-    x1: float,
-    f1: float,
-    g1: float,
-    x2: float,
-    f2: float,
-    g2: float,
-    bounds: tuple[float, float] | None = None,
-) -> float:
-    """Where the cubic through two points with slopes is smallest, kept within bounds."""
-    low, high = bounds if bounds is not None else (min(x1, x2), max(x1, x2))
-    d1 = g1 + g2 - 3 * (f1 - f2) / (x1 - x2)
-    square = d1 * d1 - g1 * g2
-    if square < 0:
-        return (low + high) / 2.0
-    d2 = square**0.5
-    if x1 <= x2:
-        at = x2 - (x2 - x1) * ((g2 + d2 - d1) / (g2 - g1 + 2 * d2))
-    else:
-        at = x1 - (x1 - x2) * ((g1 + d2 - d1) / (g1 - g2 + 2 * d2))
-    return min(max(at, low), high)
-
-
-def strong_wolfe(
-    evaluate: Callable[[float], tuple[float, Tensor]],
-    t: float,
-    direction: Tensor,
-    loss: float,
-    gradient: Tensor,
-    slope: float,
-    c1: float = 1e-4,
-    c2: float = 0.9,
-    tolerance_change: float = 1e-9,
-    max_ls: int = 25,
-) -> tuple[float, Tensor, float, int]:
-    """A step that fulfils the strong Wolfe conditions: (loss, gradient, step, evaluations)."""
-    longest = float(direction.abs().max())
-    new_loss, new_gradient = evaluate(t)
-    evals, new_slope = 1, float(new_gradient.dot(direction))
-    before = (0.0, loss, gradient, slope)
-    bracket: list[Any] = []
-    done, tries = False, 0
-    while tries < max_ls:
-        point = (t, new_loss, new_gradient, new_slope)
-        if new_loss > loss + c1 * t * slope or (tries > 1 and new_loss >= before[1]):
-            bracket = [before, point]
-            break
-        if abs(new_slope) <= -c2 * slope:
-            bracket, done = [point], True
-            break
-        if new_slope >= 0:
-            bracket = [before, point]
-            break
-        step = _cubic_minimum(
-            before[0],
-            before[1],
-            before[3],
-            t,
-            new_loss,
-            new_slope,
-            (t + 0.01 * (t - before[0]), t * 10),
-        )
-        before, t = point, step
-        new_loss, new_gradient = evaluate(t)
-        evals, new_slope, tries = evals + 1, float(new_gradient.dot(direction)), tries + 1
-    if tries == max_ls:
-        bracket = [(0.0, loss, gradient, slope), (t, new_loss, new_gradient, new_slope)]
-    stalled = False
-    while not done and tries < max_ls:
-        low, high = (0, 1) if bracket[0][1] <= bracket[-1][1] else (1, 0)
-        a, b = bracket
-        if abs(b[0] - a[0]) * longest < tolerance_change:
-            break
-        t = _cubic_minimum(a[0], a[1], a[3], b[0], b[1], b[3])
-        left, right = min(a[0], b[0]), max(a[0], b[0])
-        margin = 0.1 * (right - left)
-        if min(right - t, t - left) < margin:
-            if stalled or t >= right or t <= left:
-                t = right - margin if abs(t - right) < abs(t - left) else left + margin
-                stalled = False
-            else:
-                stalled = True
-        else:
-            stalled = False
-        new_loss, new_gradient = evaluate(t)
-        evals, new_slope, tries = evals + 1, float(new_gradient.dot(direction)), tries + 1
-        point = (t, new_loss, new_gradient, new_slope)
-        if new_loss > loss + c1 * t * slope or new_loss >= bracket[low][1]:
-            bracket[high] = point
-        else:
-            if abs(new_slope) <= -c2 * slope:
-                done = True
-            elif new_slope * (bracket[high][0] - bracket[low][0]) >= 0:
-                bracket[high] = bracket[low]
-            bracket[low] = point
-    best = min(bracket, key=lambda p: p[1])
-    return best[1], best[2], best[0], evals
+    q, alphas = lax.fori_loop(0, count, backwards, (-self, alphas))
+    direction = lax.fori_loop(0, count, forwards, q * scale)
+    shrink = jnp.minimum(1.0, 1.0 / jnp.sum(jnp.abs(self)))
+    numbers = jnp.stack([jnp.dot(self, direction), shrink, jnp.max(jnp.abs(direction))])
+    return direction, numbers.astype(jnp.float64), changes, moves, inverses, alphas, seen, scale
