@@ -8,17 +8,24 @@ import jax.numpy as jnp
 
 from funtorch.ops._declare import Array, Scalar
 from funtorch.optim.optimizer import check_betas, check_not_negative, check_tensor_lr
-from funtorch.optim.per_parameter import PerParameter, counter, decayed, moments, update_rule
+from funtorch.optim.per_parameter import (
+    PerParameter,
+    counter,
+    decayed,
+    moments,
+    update_rule,
+    varying,
+)
 from funtorch.tensor import Tensor
 
 
-def bias_correction(beta: float, step: Array, dtype: Any) -> Array:
+def bias_correction(beta: Array | Scalar, step: Array, dtype: Any) -> Array:
     """1 - beta ** step, in double: in single precision the first steps lose three digits."""
     return (1 - beta ** step.astype(jnp.float64)).astype(dtype)
 
 
 def running_means(
-    g: Array, first: Array, second: Array, beta1: float, beta2: float
+    g: Array, first: Array, second: Array, beta1: Array | Scalar, beta2: Array | Scalar
 ) -> tuple[Array, Array]:
     """The two moments of Adam, moved towards a gradient."""
     return first + (g - first) * (1 - beta1), beta2 * second + (1 - beta2) * g * g
@@ -31,19 +38,19 @@ def _adam(
     state: list[Array],
     *,
     lr: Array | Scalar,
-    beta1: float,
-    beta2: float,
+    beta1: Array | Scalar,
+    beta2: Array | Scalar,
     eps: float,
-    weight_decay: float,
+    weight_decay: Array | Scalar | None,
     maximize: bool,
     decoupled: bool,
 ) -> list[Array]:
     """state: step, first and second moments, (largest second moments)."""
     step, first, second, *largest = state
     step = step + 1
-    if weight_decay and decoupled:
+    if weight_decay is not None and decoupled:
         p = p * (1 - lr * weight_decay)
-    g = decayed(p, g, 0 if decoupled else weight_decay, maximize)
+    g = decayed(p, g, None if decoupled else weight_decay, maximize)
     first, second = running_means(g, first, second, beta1, beta2)
     ruling = jnp.maximum(largest[0], second) if largest else second
     root = jnp.sqrt(bias_correction(beta2, step, p.dtype))
@@ -105,16 +112,7 @@ class Adam(PerParameter):
         return {"step": counter(), **moments(param, *names)}
 
     def _numbers(self, group: dict[str, Any]) -> dict[str, Any]:
-        beta1, beta2 = group["betas"]
-        return {
-            "lr": group["lr"],
-            "beta1": float(beta1),
-            "beta2": float(beta2),
-            "eps": float(group["eps"]),
-            "weight_decay": float(group["weight_decay"]),
-            "maximize": group["maximize"],
-            "decoupled": group.get("decoupled_weight_decay", False),
-        }
+        return {**_common(group), "decoupled": group.get("decoupled_weight_decay", False)}
 
 
 class AdamW(Adam):
@@ -161,10 +159,10 @@ def _adamax(
     state: list[Array],
     *,
     lr: Array | Scalar,
-    beta1: float,
-    beta2: float,
+    beta1: Array | Scalar,
+    beta2: Array | Scalar,
     eps: float,
-    weight_decay: float,
+    weight_decay: Array | Scalar | None,
     maximize: bool,
 ) -> list[Array]:
     """state: step, first moment, largest size of recent gradients."""
@@ -225,10 +223,10 @@ def _common(group: dict[str, Any]) -> dict[str, Any]:
     beta1, beta2 = group["betas"]
     return {
         "lr": group["lr"],
-        "beta1": float(beta1),
-        "beta2": float(beta2),
+        "beta1": beta1,
+        "beta2": beta2,
         "eps": float(group["eps"]),
-        "weight_decay": float(group["weight_decay"]),
+        **varying(group, "weight_decay"),
         "maximize": group["maximize"],
     }
 
@@ -240,10 +238,10 @@ def _nadam(
     state: list[Array],
     *,
     lr: Array | Scalar,
-    beta1: float,
-    beta2: float,
+    beta1: Array | Scalar,
+    beta2: Array | Scalar,
     eps: float,
-    weight_decay: float,
+    weight_decay: Array | Scalar | None,
     maximize: bool,
     momentum_decay: float,
     decoupled: bool,
@@ -251,9 +249,9 @@ def _nadam(
     """state: step, product of the momenta so far, two moments."""
     step, product, first, second = state
     step = step + 1
-    if weight_decay and decoupled:
+    if weight_decay is not None and decoupled:
         p = p * (1 - lr * weight_decay)
-    g = decayed(p, g, 0 if decoupled else weight_decay, maximize)
+    g = decayed(p, g, None if decoupled else weight_decay, maximize)
     count = step.astype(jnp.float64)
     momentum = beta1 * (1 - 0.5 * 0.96 ** (count * momentum_decay))
     following = beta1 * (1 - 0.5 * 0.96 ** ((count + 1) * momentum_decay))
@@ -326,19 +324,19 @@ def _radam(
     state: list[Array],
     *,
     lr: Array | Scalar,
-    beta1: float,
-    beta2: float,
+    beta1: Array | Scalar,
+    beta2: Array | Scalar,
     eps: float,
-    weight_decay: float,
+    weight_decay: Array | Scalar | None,
     maximize: bool,
     decoupled: bool,
 ) -> list[Array]:
     """state: step, two moments."""
     step, first, second = state
     step = step + 1
-    if weight_decay and decoupled:
+    if weight_decay is not None and decoupled:
         p = p * (1 - lr * weight_decay)
-    g = decayed(p, g, 0 if decoupled else weight_decay, maximize)
+    g = decayed(p, g, None if decoupled else weight_decay, maximize)
     first, second = running_means(g, first, second, beta1, beta2)
     count = step.astype(jnp.float64)
     correction = 1 - beta2**count

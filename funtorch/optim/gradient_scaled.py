@@ -9,7 +9,14 @@ import jax.numpy as jnp
 from funtorch.ops._declare import Array, Scalar
 from funtorch.ops.creation import full_like
 from funtorch.optim.optimizer import check_not_negative, check_tensor_lr
-from funtorch.optim.per_parameter import PerParameter, counter, decayed, moments, update_rule
+from funtorch.optim.per_parameter import (
+    PerParameter,
+    counter,
+    decayed,
+    moments,
+    update_rule,
+    varying,
+)
 from funtorch.optim.sparse import add_sparse
 from funtorch.sparse.kernels import picked
 from funtorch.tensor import Tensor
@@ -26,8 +33,8 @@ def _rmsprop(
     lr: Array | Scalar,
     alpha: float,
     eps: float,
-    weight_decay: float,
-    momentum: float,
+    weight_decay: Array | Scalar | None,
+    momentum: Array | Scalar | None,
     centered: bool,
     maximize: bool,
 ) -> list[Array]:
@@ -41,7 +48,7 @@ def _rmsprop(
         spread = square - mean * mean
         new = [mean]
     move = g / (jnp.sqrt(spread) + eps)
-    if momentum:
+    if momentum is not None:
         move = momentum * rest[0] + move
         new = [move, *new]
     return [p - lr * move, step + 1, square, *new]
@@ -94,9 +101,9 @@ class RMSprop(PerParameter):
         return {"step": counter(), **moments(param, *names)}
 
     def _numbers(self, group: Group) -> dict[str, Any]:
-        floats = {k: float(group[k]) for k in ("alpha", "eps", "weight_decay", "momentum")}
+        floats = {k: float(group[k]) for k in ("alpha", "eps")}
         flags = {"centered": group["centered"], "maximize": group["maximize"]}
-        return {"lr": group["lr"], **floats, **flags}
+        return {"lr": group["lr"], **varying(group, "weight_decay", "momentum"), **floats, **flags}
 
 
 @update_rule
@@ -108,7 +115,7 @@ def _adadelta(
     lr: Array | Scalar,
     rho: float,
     eps: float,
-    weight_decay: float,
+    weight_decay: Array | Scalar | None,
     maximize: bool,
 ) -> list[Array]:
     """state: step, mean square of gradients, mean square of moves."""
@@ -162,8 +169,9 @@ class Adadelta(PerParameter):
         return {"step": counter(), **moments(param, "square_avg", "acc_delta")}
 
     def _numbers(self, group: Group) -> dict[str, Any]:
-        floats = {k: float(group[k]) for k in ("rho", "eps", "weight_decay")}
-        return {"lr": group["lr"], **floats, "maximize": group["maximize"]}
+        floats = {k: float(group[k]) for k in ("rho", "eps")}
+        flags = {"maximize": group["maximize"]}
+        return {"lr": group["lr"], **varying(group, "weight_decay"), **floats, **flags}
 
 
 @update_rule
@@ -175,7 +183,7 @@ def _adagrad(
     lr: Array | Scalar,
     lr_decay: float,
     eps: float,
-    weight_decay: float,
+    weight_decay: Array | Scalar | None,
     maximize: bool,
 ) -> list[Array]:
     """state: step, sum of squares."""
@@ -253,8 +261,9 @@ class Adagrad(PerParameter):
         """Nothing to do: state is not shared between processes here."""
 
     def _numbers(self, group: Group) -> dict[str, Any]:
-        floats = {k: float(group[k]) for k in ("lr_decay", "eps", "weight_decay")}
-        return {"lr": group["lr"], **floats, "maximize": group["maximize"]}
+        floats = {k: float(group[k]) for k in ("lr_decay", "eps")}
+        flags = {"maximize": group["maximize"]}
+        return {"lr": group["lr"], **varying(group, "weight_decay"), **floats, **flags}
 
 
 @update_rule
@@ -335,7 +344,7 @@ def _asgd(
     lambd: float,
     alpha: float,
     t0: float,
-    weight_decay: float,
+    weight_decay: Array | Scalar | None,
     maximize: bool,
 ) -> list[Array]:
     """state: step, rate, weight of the newest point in the average, average."""
@@ -391,5 +400,6 @@ class ASGD(PerParameter):
         return {**scalars, **moments(param, "ax")}
 
     def _numbers(self, group: Group) -> dict[str, Any]:
-        floats = {k: float(group[k]) for k in ("lambd", "alpha", "t0", "weight_decay")}
-        return {"lr": group["lr"], **floats, "maximize": group["maximize"]}
+        floats = {k: float(group[k]) for k in ("lambd", "alpha", "t0")}
+        flags = {"maximize": group["maximize"]}
+        return {"lr": group["lr"], **varying(group, "weight_decay"), **floats, **flags}

@@ -10,7 +10,7 @@ from jax import lax
 
 from funtorch.ops._declare import Array, Scalar
 from funtorch.optim.optimizer import check_tensor_lr
-from funtorch.optim.per_parameter import PerParameter, counter, moments, update_rule
+from funtorch.optim.per_parameter import PerParameter, counter, moments, update_rule, varying
 from funtorch.tensor import Tensor
 
 Group = dict[str, Any]
@@ -31,7 +31,7 @@ def _adafactor(
     eps1: float | None,
     eps2: float,
     d: float,
-    weight_decay: float,
+    weight_decay: Array | Scalar | None,
     maximize: bool,
 ) -> list[Array]:
     """state: step, and the mean squares: of rows and of columns, or of elements for vectors."""
@@ -43,7 +43,7 @@ def _adafactor(
     fresh = (count**beta2_decay).astype(p.dtype)
     size = jnp.minimum(jnp.asarray(lr, jnp.float64), 1 / jnp.sqrt(count)).astype(p.dtype)
     size = jnp.maximum(eps2, _rms(p)) * size
-    if weight_decay:
+    if weight_decay is not None:
         p = p * (1 - lr * weight_decay)
     if len(squares) == 2:
         row = squares[0] + (jnp.square(g).mean(-1, keepdims=True) - squares[0]) * fresh
@@ -119,7 +119,7 @@ class Adafactor(PerParameter):
             "eps1": eps1,
             "eps2": float(eps2),
             "d": float(group["d"]),
-            "weight_decay": float(group["weight_decay"]),
+            **varying(group, "weight_decay"),
             "maximize": group["maximize"],
         }
 
@@ -150,8 +150,8 @@ def _muon(
     state: list[Array],
     *,
     lr: Array | Scalar,
-    weight_decay: float,
-    momentum: float,
+    weight_decay: Array | Scalar,
+    momentum: Array | Scalar,
     nesterov: bool,
     coefficients: Any,
     eps: float,

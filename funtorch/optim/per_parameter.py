@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from funtorch import dtypes
-from funtorch.ops._declare import Array, op
+from funtorch.ops._declare import Array, Scalar, op
 from funtorch.ops.creation import zeros_like
 from funtorch.ops.from_data import tensor
 from funtorch.optim.optimizer import Optimizer
@@ -127,7 +127,12 @@ def moments(param: Tensor, *names: str) -> dict[str, Tensor]:
     return {name: zeros_like(param) for name in names}
 
 
-def decayed(p: Array, g: Array, weight_decay: float, maximize: bool) -> Array:
+def varying(group: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Numbers of a group that may change from step to step; None for those that are zero."""
+    return {name: x if isinstance(x := group[name], Tensor) else float(x) or None for name in names}
+
+
+def decayed(p: Array, g: Array, weight_decay: Array | Scalar | None, maximize: bool) -> Array:
     """The gradient in the direction of descent, with L2 regularisation."""
     g = -g if maximize else g
-    return g + weight_decay * p if weight_decay else g
+    return g if weight_decay is None else g + weight_decay * p

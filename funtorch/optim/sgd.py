@@ -6,7 +6,7 @@ from typing import Any
 
 from funtorch.ops._declare import Array, Scalar
 from funtorch.optim.optimizer import check_not_negative, check_tensor_lr
-from funtorch.optim.per_parameter import PerParameter, decayed, moments, update_rule
+from funtorch.optim.per_parameter import PerParameter, decayed, moments, update_rule, varying
 from funtorch.optim.sparse import add_sparse, apart, as_float
 from funtorch.tensor import Tensor
 
@@ -18,16 +18,16 @@ def _sgd(
     state: list[Array],
     *,
     lr: Array | Scalar,
-    momentum: float,
+    momentum: Array | Scalar | None,
     dampening: float,
-    weight_decay: float,
+    weight_decay: Array | Scalar | None,
     nesterov: bool,
     maximize: bool,
     first: bool,
 ) -> list[Array]:
     """state: momentum buffer, if there is momentum; first: it holds nothing yet."""
     g = decayed(p, g, weight_decay, maximize)
-    if not momentum:
+    if momentum is None:
         return [p - lr * g]
     buffer = g if first else momentum * state[0] + (1 - dampening) * g
     move = g + momentum * buffer if nesterov else buffer
@@ -96,9 +96,10 @@ class SGD(PerParameter):
         params, grads = apart(*self._with_gradients(group), self._sparse_step, group)
         if not params:
             return
-        numbers = {k: float(group[k]) for k in ("momentum", "dampening", "weight_decay")}
-        numbers.update(lr=group["lr"], nesterov=group["nesterov"], maximize=group["maximize"])
-        if not group["momentum"]:
+        numbers = varying(group, "momentum", "weight_decay")
+        numbers.update({k: group[k] for k in ("lr", "nesterov", "maximize")})
+        numbers["dampening"] = float(group["dampening"])
+        if numbers["momentum"] is None:
             self._apply(params, grads, (), {**numbers, "first": False})
             return
         new = [self.state[p].get("momentum_buffer") is None for p in params]
