@@ -1,7 +1,8 @@
 """Thirty small architectures: funtorch -> ONNX -> TensorFlow -> ONNX -> funtorch.
 
 python -m benchmarks.tensorflow_round_trips [pattern] prints a table: the largest error of the
-TensorFlow module and of the module that came back, against the one that set out.
+TensorFlow module and of the module that came back, against the one that set out; how far gradients
+in float64 differ; how far the losses of a hundred steps in float32, in training mode, come apart.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import keras
 import numpy as np
+import tensorflow as tf
 
 import funtorch as torch
 from funtorch import nn
@@ -36,7 +39,9 @@ class Of(nn.Module):
 
 def conv(i: int, o: int, k: int = 3, **options: Any) -> nn.Module:
     """Convolution, batch norm, ReLU."""
-    return nn.Sequential(nn.Conv2d(i, o, k, padding=k // 2, **options), nn.BatchNorm2d(o), nn.ReLU())
+    return nn.Sequential(
+        nn.Conv2d(i, o, k, padding=k // 2, **options), nn.BatchNorm2d(o), nn.ReLU()
+    )
 
 
 def residual(body: nn.Module) -> nn.Module:
@@ -190,37 +195,99 @@ ARCHITECTURES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 }  # fmt: skip
 
 
-def measured(name: str) -> str:
-    """One row of the table. The batch is larger on the way than in the example."""
-    begun = time.process_time()
+def example(shape: tuple[int, ...]) -> Any:
+    """An input of this shape."""
+    return torch.randint(0, 20, shape) if shape is TOKENS else torch.randn(shape)
+
+
+def prepared(name: str) -> tuple[nn.Module, Any]:
+    """An architecture with an input."""
     torch.manual_seed(0)
     make, shape = ARCHITECTURES[name]
-    model = make().eval()
-    x = torch.randint(0, 20, shape) if shape is TOKENS else torch.randn(shape)
-    module = to_module(model, (x,), check=False)
+    return make().eval(), example(shape)
+
+
+def there_and_back(name: str) -> str:
+    """The first columns. The batch is larger on the way than in the example."""
+    model, x = prepared(name)
+    module = to_module(model, (x,), check=False, training=False)
     back = from_function(module.run.get_concrete_function(), check=False)
     x = torch.cat([x, x[:1]])
     with torch.no_grad():
         wanted, there, again = model(x).numpy(), module(x.numpy()).numpy(), back(x).numpy()
     errors = [np.abs(v - wanted).max() for v in (there, again)]
     same = {n for n, _ in back.named_parameters()} == {n for n, _ in model.named_parameters()}
-    return (
-        f"| {name} | {errors[0]:.1e} | {errors[1]:.1e} | {'yes' if same else 'no'} | "
-        f"{time.process_time() - begun:.0f} |"
-    )
+    return f"{errors[0]:.1e} | {errors[1]:.1e} | {'yes' if same else 'no'}"
+
+
+def gradients(name: str) -> str:
+    """The largest difference of gradients in float64, relative to the largest of all."""
+    model, x = prepared(name)
+    model = model.double()
+    x = x.double() if x.is_floating_point() else x
+    module = to_module(model, (x,), check=False, training=False)
+    y = model(x)
+    weights = np.random.default_rng(0).normal(size=y.shape)
+    (y * torch.tensor(weights)).sum().backward()
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(module(x.numpy()) * weights)
+    theirs = tape.gradient(loss, module.weights)
+    ours = {n: p.grad.numpy() for n, p in model.named_parameters()}
+    scale = max(np.abs(g).max() for g in ours.values())
+    errors = [np.abs(tf.convert_to_tensor(theirs[n]) - g).max() for n, g in ours.items()]
+    return f"{max(errors) / scale:.0e}"
+
+
+def trained(name: str) -> str:
+    """The largest difference of losses over a hundred steps, relative to the first loss."""
+    model, x = prepared(name)
+    target = torch.randn(model(x).shape)
+    module = to_module(model, (x,), check=False)
+    model.train()
+    ours = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    theirs = keras.optimizers.SGD(0.05, momentum=0.9)
+
+    @tf.function
+    def step(x: Any, target: Any) -> Any:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((module(x, training=True) - target) ** 2)
+        found = tape.gradient(loss, module.trainable_variables)
+        theirs.apply_gradients(zip(found, module.trainable_variables, strict=True))
+        return loss
+
+    pairs = []
+    for _ in range(100):
+        ours.zero_grad()
+        loss = F.mse_loss(model(x), target)
+        loss.backward()
+        ours.step()
+        pairs.append((loss.item(), float(step(x.numpy(), target.numpy()))))
+    a, b = np.array(pairs).T
+    return f"{np.abs(a - b).max() / a[0]:.0e} ({a[0]:.3g} -> {a[-1]:.3g})"
+
+
+def attempted(measure: Callable[[str], str], name: str) -> str:
+    """A cell or more; errors are named, and the rest goes on."""
+    try:
+        return measure(name)
+    except Exception as error:
+        return f"{type(error).__name__}: {str(error).splitlines()[0]}"
 
 
 def main() -> None:
     """All architectures, or those that match a pattern."""
     pattern = re.compile(sys.argv[1] if len(sys.argv) > 1 else "")
-    print("| architecture | in TensorFlow | back again | same names | CPU s |")
-    print("| --- | --- | --- | --- | --- |")
+    print(
+        "| architecture | in TensorFlow | back again | same names | gradients | 100 steps | CPU s |"
+    )
+    print("| --- | --- | --- | --- | --- | --- | --- |")
     for name in ARCHITECTURES:
         if pattern.search(name):
-            try:
-                print(measured(name), flush=True)
-            except Exception as error:
-                print(f"| {name} | {type(error).__name__}: {error} |", flush=True)
+            begun = time.process_time()
+            cells = [attempted(m, name) for m in (there_and_back, gradients, trained)]
+            print(
+                f"| {name} | {' | '.join(cells)} | {time.process_time() - begun:.0f} |", flush=True
+            )
 
 
 if __name__ == "__main__":

@@ -121,6 +121,19 @@ class PureModule:
         return found
 
 
+@contextlib.contextmanager
+def in_mode(module: Any, training: bool) -> Iterator[None]:
+    """The module within in this mode. One that is in training keeps the modes of its submodules."""
+    before = [(m, m.training) for m in module.modules()]
+    if not (training and module.training):
+        module.train(training)
+    try:
+        yield
+    finally:
+        for m, flag in before:
+            m.training = flag
+
+
 def to_jax(module: Any) -> tuple[PureModule, dict[str, jax.Array]]:
     """(pure function, parameters by name) of a module, for jax.jit, jax.grad, jax.vmap, optax.
 

@@ -70,6 +70,11 @@ def instance_normalization(x: Array, scale: Array, b: Array, *, epsilon: float =
     return (_per_channel(scale, x) * y + _per_channel(b, x)).astype(x.dtype)
 
 
+def _wide(x: Array, stash_type: int) -> Array:
+    """x in the precision of the statistics; never in less than it has."""
+    return x.astype(jnp.float32) if stash_type == 1 and x.dtype.itemsize < 4 else x
+
+
 @rule("LayerNormalization")
 def layer_normalization(
     x: Tensor,
@@ -100,7 +105,7 @@ def _layer_norm_of(
     stash_type: int = 1,
 ) -> tuple[Array, Array, Array]:
     axes = tuple(range(axis % x.ndim, x.ndim))
-    wide = x.astype(jnp.float32) if stash_type == 1 else x
+    wide = _wide(x, stash_type)
     mean = jnp.mean(wide, axes, keepdims=True)
     inverse = 1 / jnp.sqrt(jnp.mean((wide - mean) ** 2, axes, keepdims=True) + epsilon)
     y = ((wide - mean) * inverse).astype(x.dtype) * scale
@@ -114,7 +119,7 @@ def rms_normalization(
 ) -> Array:
     """Divides by the root of the mean square over all dimensions from axis on."""
     axes = tuple(range(axis % x.ndim, x.ndim))
-    wide = x.astype(jnp.float32) if stash_type == 1 else x
+    wide = _wide(x, stash_type)
     inverse = 1 / jnp.sqrt(jnp.mean(wide * wide, axes, keepdims=True) + epsilon)
     return ((wide * inverse).astype(x.dtype) * scale).astype(scale.dtype)
 
@@ -131,7 +136,7 @@ def group_normalization(
     stash_type: int = 1,
 ) -> Array:
     """Normalises groups of channels of each sample over space."""
-    wide = x.astype(jnp.float32) if stash_type == 1 else x
+    wide = _wide(x, stash_type)
     grouped = wide.reshape(x.shape[0], num_groups, -1)
     mean, var = jnp.mean(grouped, 2, keepdims=True), jnp.var(grouped, 2, keepdims=True)
     y = ((grouped - mean) / jnp.sqrt(var + epsilon)).reshape(x.shape).astype(x.dtype)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import warnings
 from collections.abc import Iterable, Iterator
@@ -12,7 +11,7 @@ import jax
 import numpy as np
 import onnx
 
-from funtorch.bridge import to_jax
+from funtorch.bridge import in_mode, to_jax
 from funtorch.dispatch import to_host
 from funtorch.nn.module import Module
 from funtorch.onnx import export
@@ -20,31 +19,20 @@ from funtorch.onnx.writing.training import STATE
 from funtorch.tensor import Tensor
 
 
-@contextlib.contextmanager
-def mode(model: Module, training: bool) -> Iterator[None]:
-    """The module within in this mode. One that is in training keeps the modes of its submodules."""
-    before = [(m, m.training) for m in model.modules()]
-    if not (training and model.training):
-        model.train(training)
-    try:
-        yield
-    finally:
-        for m, flag in before:
-            m.training = flag
-
-
 def exported(model: Module, args: Any, options: Any) -> tuple[onnx.ModelProto, Any, bool]:
     """(the graph after eval(), the graph of training or None if it is the same, does that draw).
 
     The graph of training has the new state among its outputs, and says which in its metadata.
     """
-    with mode(model, True):
+    with in_mode(model, True):
         try:
             trained, draws = _with_state(model, args, options)
         except Exception as error:
-            error.add_note("while writing what it does in training, which training=False leaves out")
+            error.add_note(
+                "while writing what it does in training, which training=False leaves out"
+            )
             raise
-    with mode(model, False):
+    with in_mode(model, False):
         proto = export(model, args, **options).model_proto
     same = _nodes(trained) == _nodes(proto)
     return proto, None if same else trained, draws
@@ -109,7 +97,7 @@ def _nodes(proto: onnx.ModelProto) -> list[Any]:
 def in_training(model: Module, args: Any) -> tuple[list[Any], dict[str, Any]]:
     """(outputs, new buffers) of the module in training, as arrays. Its state stays as it is."""
     arrays = jax.tree.map(lambda a: to_host(a.detach()) if isinstance(a, Tensor) else a, args)
-    with mode(model, True):
+    with in_mode(model, True):
         pure, params = to_jax(model)
         result, news = jax.jit(lambda p: pure(p, *arrays, mutable=True))(params)
     return jax.tree.leaves(result), {n: np.asarray(v) for n, v in news.items()}

@@ -104,7 +104,9 @@ class OnnxModule(tf.Module):
         if len(self.program.signature) < len(self.program.inputs):
             raise NotImplementedError("sequences and optionals as inputs of a tf.Module")
         self.weights = {
-            key: tf.Variable(array, key in self.program.trainable | self.trained.trainable, name=key)
+            key: tf.Variable(
+                array, key in self.program.trainable | self.trained.trainable, name=key
+            )
             for key, array in (self.program.weights | self.trained.weights).items()
         }
         signature = self.program.signature

@@ -10,6 +10,7 @@ import keras
 import onnx
 import tensorflow as tf
 
+from funtorch.bridge import in_mode
 from funtorch.export import Dim
 from funtorch.grad_mode import no_grad
 from funtorch.nn.module import Module
@@ -17,7 +18,7 @@ from funtorch.onnx import export
 from funtorch.tensor import Tensor
 from funtorch.tensorflow.exchange import compare, to_tensor
 from funtorch.tensorflow.layer import OnnxLayer
-from funtorch.tensorflow.modes import exported, in_training, mode
+from funtorch.tensorflow.modes import exported, in_training
 from funtorch.tensorflow.module import OnnxModule
 from funtorch.tensorflow.serving import Served
 
@@ -60,7 +61,7 @@ def to_module(
         proto, other, draws = export(model, args, **options).model_proto, None, False
     made = OnnxModule(proto, trainable, type(model).__name__, training=other)
     if check:
-        with mode(model, False) if training else contextlib.nullcontext():
+        with in_mode(model, False) if training else contextlib.nullcontext():
             _compare(model, args, made)
         if other and not draws:
             _compare_training(model, args, made)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
+from flax import linen, nnx
 
 import funtorch as torch
 
@@ -168,6 +168,117 @@ def test_from_nnx_in_a_loop_of_ours():
     np.testing.assert_array_equal(net.first.kernel[...], ours.first.kernel.detach().numpy())
 
 
+class Outer(nnx.Module):
+    def __init__(self, inner):
+        self.inner = inner
+
+    def __call__(self, x):
+        return self.inner(x)
+
+
+def test_modes_in_nnx():
+    """nnx's eval() reaches it within another module; frozen submodules stay so; the module is left alone."""
+    net = model()
+    net.drop = torch.nn.Dropout(0.5)
+    wrapped = Outer(torch.flax.to_nnx(net, rngs=nnx.Rngs(0)))
+    mean = lambda: np.asarray(wrapped.inner.buffers["1.running_mean"][...])  # noqa: E731
+    wrapped.eval()
+    np.testing.assert_array_equal(wrapped(X), wrapped(X))
+    assert not mean().any()
+    wrapped.train()
+    assert not np.array_equal(wrapped(X), wrapped(X))
+    assert mean().all()
+    assert net.training and not net[1].running_mean.numpy().any()
+    net[1].eval()
+    wrapped = torch.flax.to_nnx(net, rngs=nnx.Rngs(0))
+    wrapped(X)
+    assert not np.asarray(wrapped.buffers["1.running_mean"][...]).any()
+
+
+def test_modes_of_nnx_modules():
+    net = Net(nnx.Rngs(0))
+    net.drop.rate = 0.5
+    ours = torch.nn.Sequential(torch.flax.from_nnx(net))
+    x = torch.tensor(X)
+    ours.eval()
+    np.testing.assert_allclose(
+        ours(x).detach(), nnx.view(net, deterministic=True, use_running_average=True)(X), atol=1e-6
+    )
+    assert not ours[0].norm.mean.numpy().any()
+    ours.train()
+    assert not torch.equal(ours(x), ours(x))
+    assert ours[0].norm.mean.numpy().all()
+
+
+class Dense(linen.Module):
+    @linen.compact
+    def __call__(self, x, train=True):
+        x = linen.BatchNorm(use_running_average=not train)(linen.Dense(8)(x))
+        return linen.Dense(2)(linen.Dropout(0.5, deterministic=not train)(x))
+
+
+def test_linen_through_the_bridge():
+    net = nnx.bridge.ToNNX(Dense(), rngs=nnx.Rngs(0, dropout=1))
+    nnx.bridge.lazy_init(net, X)
+    ours = torch.flax.from_nnx(net)
+    assert {"Dense_0.kernel", "BatchNorm_0.scale"} <= dict(ours.named_parameters()).keys()
+    x = torch.tensor(X)
+    np.testing.assert_allclose(ours(x, train=False).detach(), net(X, train=False), atol=1e-6)
+    first, second = (ours(x, mutable=["batch_stats"]) for _ in range(2))
+    assert not torch.equal(first, second)
+    assert ours.BatchNorm_0.mean.numpy().all()
+    second.sum().backward()
+    assert ours.Dense_0.kernel.grad is not None
+
+
+def test_there_and_back_again():
+    net = model().eval()
+    again = torch.flax.from_nnx(torch.flax.to_nnx(net))
+    names = {n.replace("params.", "") for n, _ in again.named_parameters()}
+    assert names == {n for n, _ in net.named_parameters()}
+    np.testing.assert_allclose(
+        again(torch.tensor(X)).detach(), net(torch.tensor(X)).detach(), atol=1e-6
+    )
+
+
+def test_orbax_keeps_parameters(tmp_path):
+    ocp = pytest.importorskip("orbax.checkpoint", reason="orbax comes with flax")
+    pure, params = torch.to_jax(model().eval())
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(tmp_path / "params", params)
+        checkpointer.wait_until_finished()
+        back = checkpointer.restore(tmp_path / "params")
+    np.testing.assert_array_equal(pure(back, X), pure(params, X))
+
+
+def test_optax_trains_a_pure_function_as_the_module_trains():
+    optax = pytest.importorskip("optax", reason="flax's training loops use optax")
+    net = model()
+    pure, params = torch.to_jax(net)
+    buffers, rule = pure.buffers, optax.adam(0.01)
+    state = rule.init(params)
+
+    def loss_of(params, buffers):
+        out, buffers = pure(params, X, buffers=buffers, mutable=True)
+        return (out**2).mean(), buffers
+
+    @jax.jit
+    def step(params, buffers, state):
+        (loss, buffers), grads = jax.value_and_grad(loss_of, has_aux=True)(params, buffers)
+        updates, state = rule.update(grads, state)
+        return optax.apply_updates(params, updates), buffers, state, loss
+
+    own = torch.optim.Adam(net.parameters(), 0.01)
+    for _ in range(20):
+        params, buffers, state, theirs = step(params, buffers, state)
+        own.zero_grad()
+        loss = net(torch.tensor(X)).pow(2).mean()
+        loss.backward()
+        own.step()
+        np.testing.assert_allclose(theirs, loss.item(), rtol=1e-3)
+    np.testing.assert_allclose(buffers["1.running_var"], net[1].running_var.numpy(), rtol=1e-3)
+
+
 def test_flax_is_imported_only_when_asked_for():
-    code = "import sys, funtorch; funtorch.to_jax; assert 'flax' not in sys.modules"
+    code = "import sys, funtorch; funtorch.to_jax; assert not {'flax', 'optax'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

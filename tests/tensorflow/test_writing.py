@@ -195,7 +195,9 @@ def test_both_train_alike_for_a_hundred_steps(name):
 def test_keras_trains_as_the_module_would(tmp_path):
     """fit drops and updates statistics; evaluation does neither; saving keeps both graphs."""
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(8, 6), nn.BatchNorm1d(6), nn.Dropout(0.5), nn.Dropout(0.5)).eval()
+    model = nn.Sequential(
+        nn.Linear(8, 6), nn.BatchNorm1d(6), nn.Dropout(0.5), nn.Dropout(0.5)
+    ).eval()
     model.scale = nn.Parameter(torch.tensor(1.0))  # unused, so not part of the graph
     x = torch.randn(64, 8)
     net = to_keras(model, (x,))

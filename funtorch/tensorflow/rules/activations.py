@@ -68,7 +68,10 @@ def selu(
 @rule("Gelu")
 def gelu(x: Any, *, approximate: str = "none") -> Any:
     """x times the normal distribution function."""
-    return tf.nn.gelu(x, approximate == "tanh")
+    if approximate == "tanh":
+        return tf.nn.gelu(x, True)
+    half = tf.constant(0.5, x.dtype)  # TensorFlow's own takes the root of 2 in float32
+    return half * x * (1 + tf.math.erf(x * tf.sqrt(half)))
 
 
 @rule("HardSigmoid")

@@ -77,15 +77,23 @@ def conv(
         made = _depthwise(rows, w, strides, padding, dilations)
     else:
         filters = tf.transpose(w, (*range(2, n + 2), 1, 0))
+        if _without_gradients(x):
+            filters, dilations = _spread(filters, dilations), (1,) * n
         made = _grouped(rows, filters, strides, padding, dilations, group)
     return channels_first(made if b is None else tf.nn.bias_add(made, b))
 
 
 def _grouped(x: Any, w: Any, strides: Any, padding: str, dilations: Any, group: int) -> Any:
-    if group == 1 or w.shape.rank == 4:  # two dimensions: TensorFlow sees the groups itself
+    sees_groups = w.shape.rank == 4 and not _without_gradients(x)
+    if group == 1 or sees_groups:
         return _dense(x, w, strides, padding, dilations)
     parts = zip(tf.split(x, group, -1), tf.split(w, group, -1), strict=True)
     return tf.concat([_dense(a, f, strides, padding, dilations) for a, f in parts], -1)
+
+
+def _without_gradients(x: Any) -> bool:
+    """TensorFlow's CPU kernels of this type know no gradient of groups and dilations."""
+    return x.dtype == tf.float64  # type: ignore[no-any-return]
 
 
 def _spread(w: Any, dilations: Any) -> Any:

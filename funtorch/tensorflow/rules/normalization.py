@@ -15,7 +15,8 @@ def _per_channel(v: Any, x: Any) -> Any:
 
 
 def _wide(x: Any, stash_type: int) -> Any:
-    return tf.cast(x, tf.float32) if stash_type == 1 else x
+    """x in the precision of the statistics; never in less than it has."""
+    return tf.cast(x, tf.float32) if stash_type == 1 and x.dtype.size < 4 else x
 
 
 @rule("BatchNormalization")
