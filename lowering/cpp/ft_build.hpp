@@ -15,6 +15,21 @@ struct Input {
 
 using Body = std::function<Var(const Vars&)>;
 
+// Initial values of a module's parameters and buffers from an artifact, by name.
+inline void load_state(Module& net, const std::string& path) {
+  File file(path);
+  for (const auto& p : net.parameters()) {
+    auto found = file.arrays.find(p->name);
+    if (found == file.arrays.end()) throw std::runtime_error(path + " holds no " + p->name);
+    const Weight& stored = found->second;
+    std::string mine = words(p->initial.dtype, p->initial.shape);
+    std::string theirs = words(kind_of(stored.dtype).name, stored.shape);
+    if (mine != theirs)
+      throw std::runtime_error(p->name + " is " + mine + ", in " + path + " " + theirs);
+    std::copy_n(stored.bytes.data, p->initial.bytes.size(), p->initial.bytes.data());
+  }
+}
+
 // Records programs of one module:
 //
 //   ft::Builder build(net);
@@ -27,7 +42,9 @@ class Builder {
   explicit Builder(Module& net) : net_(net), parameters_(net.parameters()) {
     for (const auto& p : parameters_) {
       arrays_[p->name] = stored(p->initial);
-      state_.set(p->name, Json::object({{"role", "param"}, {"requires_grad", Json::truth(true)}}));
+      Json entry = Json::object({{"role", p->trained ? "param" : "buffer"}});
+      if (p->trained) entry.set("requires_grad", Json::truth(true));
+      state_.set(p->name, entry);
     }
   }
 
@@ -39,8 +56,7 @@ class Builder {
   // Any function of the arguments and the module's parameters.
   void program(const std::string& name, const std::vector<Input>& inputs, const Body& body) {
     Draft draft(*this, inputs);
-    Var result = draft.call(body);
-    draft.leave("output_0", result, "output");
+    draft.call(body);
     finish(name, draft, Json::object());
   }
 
@@ -50,13 +66,14 @@ class Builder {
                 const std::string& name = "train") {
     Draft draft(*this, inputs);
     Var loss = draft.call(body);
-    draft.leave("output_0", loss, "output");
     Vars leaves;
-    for (const auto& p : parameters_) leaves.push_back(p->var);
+    Parameters trained;
+    for (const auto& p : parameters_)
+      if (p->trained) trained.push_back(p), leaves.push_back(p->var);
     Vars grads = gradients(loss, leaves);
     Var lr = leaf("lr", {"float64", {}});
-    for (size_t i = 0; i < parameters_.size(); i++) {
-      const Parameter& p = *parameters_[i];
+    for (size_t i = 0; i < trained.size(); i++) {
+      const Parameter& p = *trained[i];
       std::vector<std::string> names = {p.name};
       Vars slots;
       for (const Slot& slot : optimizer.slots(p)) {
@@ -103,8 +120,8 @@ class Builder {
  private:
   // A program while it is recorded: its leaves in order, with what the manifest says of them.
   struct Draft {
-    Draft(Builder& builder, const std::vector<Input>& inputs) {
-      for (const auto& p : builder.parameters_) take(p->name, p->var, "param", p->name);
+    Draft(Builder& builder, const std::vector<Input>& inputs) : state(builder.parameters_) {
+      for (const auto& p : state) take(p->name, p->var, p->trained ? "param" : "buffer", p->name);
       for (const Input& input : inputs) {
         arguments.push_back(leaf(input.name, {input.dtype, input.shape}));
         names.push_back(input.name);
@@ -123,6 +140,10 @@ class Builder {
       }
       recording() = nullptr;
       key = now.key;
+      leave("output_0", result, "output");
+      for (const auto& p : state)
+        if (now.assigned.count(p.get()))
+          leave(p->name, now.assigned.at(p.get()), "buffer", p->name);
       return result;
     }
 
@@ -147,6 +168,7 @@ class Builder {
                            {"target", target.empty() ? Json() : Json(target)}});
     }
 
+    const Parameters& state;
     Vars ins, outs, arguments;
     std::vector<std::string> names;
     Json inputs = Json::list(Shape()), outputs = Json::list(Shape());

@@ -204,6 +204,23 @@ inline Var avg_pool2d(const Var& x, const Shape& size, Shape stride = {},
   return total / static_cast<double>(size[0] * size[1]);
 }
 
+// The sum of all elements up to each, along an axis.
+inline Var cumsum(const Var& x, int64_t axis) {
+  axis += axis < 0 ? x.rank() : 0;
+  Shape one(x.shape().size(), 1), window = one;
+  Padding padding(x.shape().size(), {0, 0});
+  window.at(static_cast<size_t>(axis)) = x.size(axis);
+  padding.at(static_cast<size_t>(axis)).first = x.size(axis) - 1;
+  auto vjp = [axis](const Var&, const Var& g) {
+    return Vars{reverse(cumsum(reverse(g, {axis}), axis), {axis}), Var()};
+  };
+  std::string attributes = array_attribute("window_dimensions", window) + ", " +
+                           array_attribute("window_strides", one) + ", " +
+                           padding_attribute(padding);
+  return make("reduce_window", {x, scalar(x.dtype(), 0)}, x.type(), vjp, attributes,
+              scalar_region("add", x.dtype()));
+}
+
 // Gathering -------------------------------------------------------------------------------------
 
 // Rows of a table: table [V, D], index [...] of whole numbers -> [..., D].

@@ -1,161 +1,10 @@
-// Modules and layers with PyTorch's names, and activations and losses as functions.
+// Layers with PyTorch's names.
 #pragma once
 
-#include <random>
-
-#include "ft_contract.hpp"
+#include "ft_functional.hpp"
+#include "ft_module.hpp"
 
 namespace ft {
-
-// Random initial values -------------------------------------------------------------------------
-
-// The generator of initial values. Seeded alike, it gives PyTorch's own numbers.
-inline std::mt19937& generator() {
-  static std::mt19937 made(0);
-  return made;
-}
-
-inline void manual_seed(uint32_t seed) { generator().seed(seed); }
-
-inline Tensor uniform_values(const Shape& shape, float low, float high) {
-  Tensor made("float32", shape);
-  float* data = made.data<float>();
-  for (size_t i = 0; i < made.size(); i++)
-    data[i] = static_cast<float>(generator()() & 0xFFFFFFu) / 16777216.0f * (high - low) + low;
-  return made;
-}
-
-// Normal values by Box and Muller in blocks of 16, as PyTorch draws them (which has another way for
-// fewer than 16).
-inline Tensor normal_values(const Shape& shape) {
-  Tensor made = uniform_values(shape, 0, 1);
-  float* data = made.data<float>();
-  size_t n = made.size();
-  auto block = [](float* p) {
-    for (int i = 0; i < 8; i++) {
-      float radius = std::sqrt(-2.0f * std::log(1.0f - p[i])),
-            angle = 6.283185307179586f * p[i + 8];
-      p[i] = radius * std::cos(angle);
-      p[i + 8] = radius * std::sin(angle);
-    }
-  };
-  for (size_t i = 0; i + 16 <= n; i += 16) block(data + i);
-  if (n % 16 != 0 && n >= 16) {
-    Tensor last = uniform_values({16}, 0, 1);
-    block(last.data<float>());
-    std::copy(last.data<float>(), last.data<float>() + 16, data + n - 16);
-  }
-  return made;
-}
-
-// Modules ---------------------------------------------------------------------------------------
-
-struct Parameter {
-  std::string name;
-  Tensor initial;
-  Var var;  // the leaf that stands for it in programs
-
-  explicit Parameter(Tensor value)
-      : initial(std::move(value)), var(leaf("a parameter", {initial.dtype, initial.shape})) {}
-};
-
-using Parameters = std::vector<std::shared_ptr<Parameter>>;
-
-// What programs read beside their arguments while they are recorded.
-struct Recording {
-  Var key;  // of random numbers; a leaf uint32[2] as soon as somebody draws
-  uint64_t draws = 0;
-};
-
-inline Recording*& recording() {
-  static thread_local Recording* now = nullptr;
-  return now;
-}
-
-// A module with parameters and children by name. Subclasses register both and write `forward`.
-class Module {
- public:
-  virtual ~Module() = default;
-  virtual Var forward(const Var& x) = 0;
-  Var operator()(const Var& x) { return forward(x); }
-
-  // All parameters, named by their paths.
-  Parameters parameters() {
-    Parameters made;
-    collect("", made);
-    return made;
-  }
-
-  void train(bool mode = true) {
-    training = mode;
-    for (auto& child : children_) child.second->train(mode);
-  }
-
-  void eval() { train(false); }
-
-  bool training = true;
-
- protected:
-  Module() = default;
-  Module(const Module&) = delete;  // children are known by their address
-
-  std::shared_ptr<Parameter> parameter(const std::string& name, Tensor initial) {
-    own_.emplace_back(name, std::make_shared<Parameter>(std::move(initial)));
-    return own_.back().second;
-  }
-
-  void child(const std::string& name, Module& module) { children_.emplace_back(name, &module); }
-
- private:
-  void collect(const std::string& prefix, Parameters& made) {
-    for (auto& [name, parameter] : own_) {
-      parameter->name = prefix + name;
-      made.push_back(parameter);
-    }
-    for (auto& [name, module] : children_) module->collect(prefix + name + ".", made);
-  }
-
-  std::vector<std::pair<std::string, std::shared_ptr<Parameter>>> own_;
-  std::vector<std::pair<std::string, Module*>> children_;
-};
-
-// Functions -------------------------------------------------------------------------------------
-
-inline Var relu(const Var& x) { return where(x > 0.0, x, full_like(x, 0)); }
-inline Var leaky_relu(const Var& x, double slope = 0.01) { return where(x > 0.0, x, x * slope); }
-inline Var silu(const Var& x) { return x * sigmoid(x); }
-inline Var softplus(const Var& x) { return maximum(x, full_like(x, 0)) + log1p(exp(-abs(x))); }
-
-// With tanh, PyTorch's approximate='tanh'.
-inline Var gelu(const Var& x) {
-  return 0.5 * x * (1.0 + tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)));
-}
-
-inline Var log_softmax(const Var& x, int64_t axis = -1) {
-  Var shifted = x - stop_gradient(amax(x, {axis}, true));
-  return shifted - log(sum(exp(shifted), Shape{axis}, true));
-}
-
-inline Var softmax(const Var& x, int64_t axis = -1) {
-  Var grown = exp(x - stop_gradient(amax(x, {axis}, true)));
-  return grown / sum(grown, Shape{axis}, true);
-}
-
-// The mean over rows. logits: [N, C], target: [N] of whole numbers below C.
-inline Var cross_entropy(const Var& logits, const Var& target) {
-  if (logits.rank() != 2 || target.shape() != Shape{logits.size(0)})
-    refuse("cross_entropy", {logits, target}, "expected [N, C] and [N]");
-  Var picked = sum(log_softmax(logits) * one_hot(target, logits.size(1), logits.dtype()), Shape{1});
-  return -mean(picked);
-}
-
-inline Var mse_loss(const Var& x, const Var& target) {
-  if (x.shape() != target.shape()) refuse("mse_loss", {x, target}, "the shapes differ");
-  Var off = x - target;
-  return mean(off * off);
-}
-
-inline Var l1_loss(const Var& x, const Var& target) { return mean(abs(x - target)); }
 
 // Layers ----------------------------------------------------------------------------------------
 
@@ -175,6 +24,27 @@ class Linear : public Module {
   std::shared_ptr<Parameter> weight, bias;
 };
 
+class Conv1d : public Module {
+ public:
+  Conv1d(int64_t in, int64_t out, int64_t kernel, int64_t stride = 1, int64_t padding = 0,
+         int64_t dilation = 1, int64_t groups = 1)
+      : stride_(stride), padding_(padding), dilation_(dilation), groups_(groups) {
+    float bound = 1.0f / std::sqrt(static_cast<float>(in / groups * kernel));
+    weight = parameter("weight", uniform_values({out, in / groups, kernel}, -bound, bound));
+    bias = parameter("bias", uniform_values({out}, -bound, bound));
+  }
+
+  Var forward(const Var& x) override {
+    Var y = conv1d(x, weight->var, stride_, padding_, dilation_, groups_);
+    return y + per_channel(bias->var, y);
+  }
+
+  std::shared_ptr<Parameter> weight, bias;
+
+ private:
+  int64_t stride_, padding_, dilation_, groups_;
+};
+
 class Conv2d : public Module {
  public:
   Conv2d(int64_t in, int64_t out, int64_t kernel, Window window = {}, int64_t groups = 1,
@@ -187,13 +57,36 @@ class Conv2d : public Module {
 
   Var forward(const Var& x) override {
     Var y = conv2d(x, weight->var, window_, groups_);
-    return bias ? y + reshape(bias->var, {-1, 1, 1}) : y;
+    return bias ? y + per_channel(bias->var, y) : y;
   }
 
   std::shared_ptr<Parameter> weight, bias;
 
  private:
   Window window_;
+  int64_t groups_;
+};
+
+class ConvTranspose2d : public Module {
+ public:
+  ConvTranspose2d(int64_t in, int64_t out, int64_t kernel, Window window = {},
+                  Shape output_padding = {0, 0}, int64_t groups = 1)
+      : window_(std::move(window)), output_padding_(std::move(output_padding)), groups_(groups) {
+    float bound = 1.0f / std::sqrt(static_cast<float>(out / groups * kernel * kernel));
+    weight = parameter("weight", uniform_values({in, out / groups, kernel, kernel}, -bound, bound));
+    bias = parameter("bias", uniform_values({out}, -bound, bound));
+  }
+
+  Var forward(const Var& x) override {
+    Var y = conv_transpose2d(x, weight->var, window_, output_padding_, groups_);
+    return y + per_channel(bias->var, y);
+  }
+
+  std::shared_ptr<Parameter> weight, bias;
+
+ private:
+  Window window_;
+  Shape output_padding_;
   int64_t groups_;
 };
 
@@ -210,20 +103,77 @@ class Embedding : public Module {
 class LayerNorm : public Module {
  public:
   explicit LayerNorm(int64_t width, double eps = 1e-5) : eps_(eps) {
-    weight = parameter(
-        "weight", Tensor::of<float>({width}, std::vector<float>(static_cast<size_t>(width), 1)));
+    weight = parameter("weight", ones({width}));
     bias = parameter("bias", Tensor("float32", {width}));
   }
 
   Var forward(const Var& x) override {
-    Var off = x - mean(x, {-1}, true);
-    return off * rsqrt(mean(off * off, {-1}, true) + eps_) * weight->var + bias->var;
+    return normalize(x, {-1}, eps_) * weight->var + bias->var;
   }
 
   std::shared_ptr<Parameter> weight, bias;
 
  private:
   double eps_;
+};
+
+// Over the channels of x: [N, C, ...] in groups.
+class GroupNorm : public Module {
+ public:
+  GroupNorm(int64_t groups, int64_t channels, double eps = 1e-5) : groups_(groups), eps_(eps) {
+    weight = parameter("weight", ones({channels}));
+    bias = parameter("bias", Tensor("float32", {channels}));
+  }
+
+  Var forward(const Var& x) override {
+    Var y = reshape(normalize(reshape(x, {x.size(0), groups_, -1}), {-1}, eps_), x.shape());
+    return y * per_channel(weight->var, x) + per_channel(bias->var, x);
+  }
+
+  std::shared_ptr<Parameter> weight, bias;
+
+ private:
+  int64_t groups_;
+  double eps_;
+};
+
+// Over all axes of x: [N, C, ...] but the second; PyTorch's BatchNorm1d, 2d and 3d. Training programs
+// update the running statistics, others read them.
+class BatchNorm : public Module {
+ public:
+  explicit BatchNorm(int64_t channels, double eps = 1e-5, double momentum = 0.1)
+      : eps_(eps), momentum_(momentum) {
+    weight = parameter("weight", ones({channels}));
+    bias = parameter("bias", Tensor("float32", {channels}));
+    running_mean = buffer("running_mean", Tensor("float32", {channels}));
+    running_var = buffer("running_var", ones({channels}));
+    num_batches_tracked = buffer("num_batches_tracked", Tensor("int64", {}));
+  }
+
+  Var forward(const Var& x) override {
+    Var average = running_mean->now(), variance = running_var->now();
+    if (training) {
+      Shape axes = {0};
+      for (int64_t axis = 2; axis < x.rank(); axis++) axes.push_back(axis);
+      average = mean(x, axes);
+      variance = mean(square(x - per_channel(average, x)), axes);
+      auto n = static_cast<double>(elements(x.shape()) / elements(average.shape()));
+      update(running_mean, average);
+      update(running_var, variance * (n / (n - 1)));
+      num_batches_tracked->assign(num_batches_tracked->now() + 1.0);
+    }
+    Var scale = weight->var * rsqrt(variance + eps_);
+    return (x - per_channel(average, x)) * per_channel(scale, x) + per_channel(bias->var, x);
+  }
+
+  std::shared_ptr<Parameter> weight, bias, running_mean, running_var, num_batches_tracked;
+
+ private:
+  void update(const std::shared_ptr<Parameter>& running, const Var& value) {
+    running->assign(running->now() * (1 - momentum_) + value * momentum_);
+  }
+
+  double eps_, momentum_;
 };
 
 class Dropout : public Module {

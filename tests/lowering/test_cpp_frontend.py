@@ -24,7 +24,9 @@ UNARY = {
     "sign": lambda x: x.sign() + x, "floor": lambda x: (x * 3).floor() + x,
     "ceil": lambda x: (x * 3).ceil() + x, "round": lambda x: (x * 3).round() + x,
     "relu": F.relu, "leaky_relu": F.leaky_relu, "silu": F.silu, "softplus": F.softplus,
-    "gelu": lambda x: F.gelu(x, approximate="tanh"), "softmax": lambda x: x.softmax(-1),
+    "clamp": lambda x: x.clamp(-0.5, 0.25), "elu": lambda x: F.elu(x, 1.5),
+    "cumsum": lambda x: x.cumsum(1) * x, "softmax": lambda x: x.softmax(-1),
+    "gelu": lambda x: F.gelu(x, approximate="tanh"),
     "log_softmax": lambda x: x.log_softmax(0), "not": lambda x: (~(x > 0)).float() + x,
     "sum": lambda x: (x * x).sum(), "sum_axis": lambda x: (x * x).sum(0),
     "mean": lambda x: x.mean(-1, keepdim=True), "amax": lambda x: x.amax(1), "amin": real.amin,
@@ -55,6 +57,14 @@ OTHERS = {
     ),
     "max_pool2d": (((2, 2, 7, 6),), lambda x: F.max_pool2d(x, (3, 2), (2, 2), (1, 0))),
     "avg_pool2d": (((2, 2, 7, 6),), lambda x: F.avg_pool2d(x, (3, 2), (2, 1), (1, 1))),
+    "adaptive_avg_pool2d": (((2, 2, 6, 4),), lambda x: F.adaptive_avg_pool2d(x, (3, 2))),
+    "conv1d": (((2, 4, 9), (6, 2, 3)), lambda x, k: F.conv1d(x, k, None, 2, 1, 2, 2)),
+    "conv_transpose2d": (
+        ((2, 4, 5, 4), (4, 3, 3, 2)),
+        lambda x, k: F.conv_transpose2d(x, k, None, (2, 3), (1, 2), (1, 2), 2, (2, 1)),
+    ),
+    "smooth_l1_loss": (((4, 5), (4, 5)), lambda x, t: F.smooth_l1_loss(x * 2, t)),
+    "bce": (((4, 5), (4, 5)), F.binary_cross_entropy_with_logits),
     "take": (((5, 3), (2, 4)), lambda table, i: F.embedding(whole(i), table)),
     "one_hot": (((6,), (6, 5)), lambda i, x: F.one_hot(whole(i), 5) * x),
     "cross_entropy": (((4, 5), (4,)), lambda x, t: F.cross_entropy(x, whole(t))),
@@ -178,6 +188,78 @@ def test_a_convolutional_network(tmp_path):
     found = run(program, PLUGIN, 100)
     assert found.returncode == 0, found.stderr
     np.testing.assert_allclose([float(w) for w in found.stdout.split()], want, rtol=1e-4, atol=1e-6)
+
+
+IMAGES = """
+#include <cstdio>
+#include "funtorch_nn.hpp"
+int main(int, char** argv) try {
+  ft::Sequential net;
+  net.add<ft::Conv2d>(1, 4, 3).add<ft::BatchNorm>(4).add(ft::relu);
+  net.add<ft::ConvTranspose2d>(4, 6, 2, ft::Window{{2, 2}}).add<ft::GroupNorm>(3, 6);
+  net.add(ft::flatten).add([](const ft::Var& x) { return ft::reshape(x, {8, 6, 36}); });
+  net.add<ft::Conv1d>(6, 4, 3, 2).add<ft::BatchNorm>(4).add(ft::flatten).add<ft::Linear>(68, 1);
+  ft::load_state(net, argv[2]);
+  ft::Builder build(net);
+  ft::Input x{"x", "float32", {8, 1, 5, 5}};
+  build.training({x}, ft::AdamW(0.01), [&](const ft::Vars& in) {
+    return ft::mean(ft::square(net(in[0]) - 1.0));
+  });
+  net.eval();
+  build.forward({x});
+  ft::Model model = build.model(argv[1]);
+  std::vector<float> values;
+  for (int i = 0; i < 200; i++) values.push_back(static_cast<float>(std::sin(0.7 * i)));
+  auto given = ft::Tensor::of<float>(x.shape, values);
+  for (int i = 0; i < 100; i++) std::printf("%.7g\\n", model["train"](given)[0].data<float>()[0]);
+  std::printf("%.7g\\n", model["forward"](given)[0].data<float>()[3]);
+  model.save(argv[3]);
+} catch (const std::exception& error) { return std::fprintf(stderr, "%s\\n", error.what()), 1; }
+"""
+
+
+def images(nn):
+    """The network of IMAGES."""
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.ConvTranspose2d(4, 6, 2, 2),
+        nn.GroupNorm(3, 6), nn.Flatten(), nn.Unflatten(1, (6, 36)), nn.Conv1d(6, 4, 3, 2),
+        nn.BatchNorm1d(4), nn.Flatten(), nn.Linear(68, 1),
+    )  # fmt: skip
+
+
+def test_running_statistics_and_weights_from_python(tmp_path):
+    real.manual_seed(5)
+    theirs, ours = images(real.nn), images(torch.nn)
+    ours.load_state_dict({k: torch.from_numpy(v.numpy()) for k, v in theirs.state_dict().items()})
+    x = np.sin(0.7 * np.arange(200)).astype("float32").reshape(8, 1, 5, 5)
+    given, path = tmp_path / "given.ftpkg", tmp_path / "images.ftpkg"
+    torch.export.save(torch.export.export(ours.eval(), (torch.from_numpy(x),)), given)
+    optimizer = real.optim.AdamW(theirs.parameters(), lr=0.01)
+    loss_of = lambda m: (m(real.from_numpy(x)) - 1).square().mean()  # noqa: E731
+    want = losses(theirs, optimizer, loss_of)
+    (tmp_path / "images.cpp").write_text(IMAGES)
+    program = built(tmp_path / "images.cpp", tmp_path / "images")
+    found = run(program, PLUGIN, given, path)
+    assert found.returncode == 0, found.stderr
+    *got, value = map(float, found.stdout.split())
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+    with real.no_grad():
+        np.testing.assert_allclose(value, theirs.eval()(real.from_numpy(x))[3].item(), rtol=1e-3)
+    again = torch.export.load(path).module()  # in Python: the same names, statistics and values
+    assert list(again.state_dict()) == list(theirs.state_dict())
+    for name in ("1.running_var", "8.running_var", "8.num_batches_tracked"):
+        np.testing.assert_allclose(again.state_dict()[name], theirs.state_dict()[name], rtol=1e-3)
+    np.testing.assert_allclose(again(torch.from_numpy(x))[3].item(), value, rtol=1e-5)
+    step = load_step(path)
+    got = [step(torch.from_numpy(x)).item() for _ in range(5)]
+    want = losses(theirs.train(), optimizer, loss_of, 5)
+    np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-5)
+    assert step.state_dict()["1.num_batches_tracked"].item() == 105
+    other = torch.export.export(
+        torch.nn.Sequential(torch.nn.Conv2d(1, 3, 3)), (torch.ones(1, 1, 5, 5),)
+    )
+    torch.export.save(other, given)
+    assert "0.weight is float32[4, 1, 3, 3], in" in run(program, PLUGIN, given, path).stderr
 
 
 WORDS = """
