@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from funtorch.lowering import platform
 from funtorch.ops._declare import Array, Scalar, composite, op
 from funtorch.ops._promote import refuse
 
@@ -104,6 +105,11 @@ def _true_divide(self: Array | Scalar, other: Array | Scalar) -> Array:
 
 
 def _divide(self: Array | Scalar, other: Array | Scalar) -> Array:
+    shape = jnp.broadcast_shapes(jnp.shape(self), jnp.shape(other))
+    if platform() == "cpu" and jnp.shape(other) != shape and not jnp.iscomplexobj(other):
+        # XLA would multiply by the reciprocal of what is broadcast: the last bit of a quarter of all
+        # elements differs. Behind a barrier it divides, and as fast: memory sets the pace.
+        other = lax.optimization_barrier(jnp.broadcast_to(jnp.asarray(other, self.dtype), shape))
     return jnp.true_divide(self, other)
 
 
