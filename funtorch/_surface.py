@@ -70,6 +70,8 @@ def write_out(result: Any, out: Any, rule: str = "cast") -> Any:
         return type(result)(*written) if hasattr(result, "_fields") else tuple(written)
     if not isinstance(out, Tensor):
         raise TypeError(f"argument 'out' must be Tensor, not {type(out).__name__}")
+    if not isinstance(result, Tensor):
+        raise TypeError("this function takes no argument 'out'")
     if mode.enabled and (out._requires or result._requires):
         raise RuntimeError(
             "functions with out=... arguments don't support automatic differentiation, but one "
@@ -100,7 +102,7 @@ creation.write_out.append(write_out)
 
 def _check_out_dtype(result: Tensor, out: Tensor, rule: str) -> None:
     made, wanted = dtype_of(result), dtype_of(out)
-    if rule == "cast" and not dtypes.can_cast(made, wanted):
+    if rule in ("cast", "rounded") and not dtypes.can_cast(made, wanted):
         raise RuntimeError(
             f"result type {_type_word(result)} can't be cast to the desired output type "
             f"{_type_word(out)}"
@@ -110,6 +112,27 @@ def _check_out_dtype(result: Tensor, out: Tensor, rule: str) -> None:
             f"Expected out tensor to have dtype {_type_word(result).lower()}, but got "
             f"{_type_word(out).lower()} instead"
         )
+
+
+_DOUBLE = {dtypes.float32: dtypes.float64, dtypes.complex64: dtypes.complex128}
+
+
+def _shows_more(out: Any, result: Tensor) -> bool:
+    """Has `out` more digits than a result in single precision?"""
+    return isinstance(out, Tensor) and _DOUBLE.get(dtype_of(result)) is dtype_of(out)
+
+
+def _rounded(
+    facade: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], kind: dtypes.dtype
+) -> Tensor:
+    """The result in single precision, correctly rounded: computed in double precision."""
+
+    def doubled(value: Any) -> Any:
+        wide = _DOUBLE.get(dtype_of(value)) if isinstance(value, Tensor) else None
+        return value if wide is None else convert(value, wide, None)
+
+    kwargs = {name: doubled(value) for name, value in kwargs.items()}
+    return convert(facade(*map(doubled, args), **kwargs), kind, None)
 
 
 def _check_apart(args: tuple[Any, ...], out: Any) -> None:
@@ -158,6 +181,8 @@ def with_out(declaration: Declaration) -> Callable[..., Any]:
             return result
         if apart:
             _check_apart(args, out)
+        if rule == "rounded" and _shows_more(out, result):
+            result = _rounded(facade, args, kwargs, dtype_of(result))
         return write_out(result, out, rule)
 
     return declaration.form(writer)

@@ -32,7 +32,7 @@ _log_of_sum("logaddexp", jnp.logaddexp, "log(exp(self) + exp(other)) without ove
 _log_of_sum("logaddexp2", jnp.logaddexp2, "log2(2 ** self + 2 ** other) without overflow.")
 
 
-@composite("method", "inplace", out="cast")
+@composite("method", "inplace", out="rounded")
 def ldexp(self: Tensor, other: Tensor) -> Tensor:
     """self * 2 ** other. self, other: [...] -> [...]"""
     for name, value in (("input", self), ("other", other)):
@@ -40,11 +40,9 @@ def ldexp(self: Tensor, other: Tensor) -> Tensor:
             raise TypeError(
                 f"ldexp(): argument '{name}' must be Tensor, not {type(value).__name__}"
             )
-    if dtype_of(other).is_complex:
-        return self * TABLE["pow"].facade(2.0, other)
     kind = dtypes.promote_types(dtype_of(self), dtype_of(other))
-    power = TABLE["exp2"].facade(other.to(dtypes.get_default_dtype()))
-    return self * (power.to(kind) if kind.is_floating_point else power)
+    power = TABLE["pow"].facade(2.0, other)
+    return self * (power if kind.category < 2 else power.to(kind))
 
 
 @jax.custom_jvp

@@ -109,7 +109,7 @@ def linalg_lu_factor(self: Tensor, *, pivot: bool = True) -> Any:
     return return_type("linalg_lu_factor", "LU pivots")(packed, pivots)
 
 
-@composite("method", out="cast all")
+@composite("method", out="any")
 def lu(self: Tensor, pivot: bool = True, get_infos: bool = False) -> Any:
     """(LU, pivots[, infos]): the old name of `torch.linalg.lu_factor`."""
     found = _lu_factor(self, pivot, "torch.lu")

@@ -190,7 +190,7 @@ def polygamma_(self: Tensor, n: int) -> Tensor:
     return self.copy_(_polygamma(self, n))
 
 
-@composite("inplace", "method", aliases=("special.multigammaln",), out="cast")
+@composite("inplace", "method", aliases=("special.multigammaln",), out="rounded")
 def mvlgamma(self: Tensor, p: int) -> Tensor:
     """Logarithm of the multivariate gamma function of dimension p. self: [...] -> [...]"""
     if p < 1:
@@ -355,7 +355,19 @@ def _ndtr(x: Array) -> Array:
 
 _simple("ndtr", _ndtr, "The normal distribution function.")
 _simple("ndtri", jss.ndtri, "Inverse of ndtr.")
-_simple("log_ndtr", jss.log_ndtr, "Logarithm of ndtr.")
+
+
+@jax.custom_jvp
+def _log_ndtr(x: Array) -> Array:
+    """By erfc on either side of -1, so that no digits cancel."""
+    t = x * math.sqrt(0.5)
+    low = x < -1
+    below = jnp.log(_erfcx(jnp.where(low, -t, 1)) / 2) - jnp.where(low, t * t, 0)
+    return jnp.where(low, below, jnp.log1p(-lax.erfc(jnp.where(low, 0, t)) / 2))
+
+
+_log_ndtr.defjvps(lambda dx, out, x: math.sqrt(2 / math.pi) / _erfcx(-x * math.sqrt(0.5)) * dx)
+_simple("log_ndtr", _log_ndtr, "Logarithm of ndtr.")
 
 
 @jax.custom_jvp
