@@ -64,7 +64,7 @@ def write_out(result: Any, out: Any, rule: str = "cast") -> Any:
     """
     if isinstance(out, tuple | list):
         written = [
-            write_out(r, o, "cast" if rule == "cast all" else "exact")
+            write_out(r, o, {"cast all": "cast", "any": "any"}.get(rule, "exact"))
             for r, o in zip(result, out, strict=True)
         ]
         return type(result)(*written) if hasattr(result, "_fields") else tuple(written)

@@ -23,7 +23,7 @@ from funtorch.lowering.record import Block, flush, record, record_block
 from funtorch.lowering.scoping import scope, within
 from funtorch.lowering.settings import MODES, execution_mode, settings
 from funtorch.lowering.stats import stats
-from funtorch.lowering.value import Value, aligned, aligned_copy, constant
+from funtorch.lowering.value import HostValue, Value, aligned, aligned_copy, constant, moved
 
 keep_freed_memory()
 
@@ -34,6 +34,7 @@ __all__ = [
     "Block",
     "Captured",
     "ForkedError",
+    "HostValue",
     "Instance",
     "Op",
     "OutOfMemoryError",
@@ -48,6 +49,7 @@ __all__ = [
     "flush",
     "forbid",
     "instance",
+    "moved",
     "platform",
     "record",
     "record_block",

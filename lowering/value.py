@@ -47,6 +47,38 @@ class Value:
         return self.array
 
 
+class HostValue(Value):
+    """A concrete value made from integers on the host, which can still look at them there.
+
+    elements: the integers; nobody writes to them.
+    """
+
+    __slots__ = ("_reach", "elements")
+
+    def __init__(self, aval: Aval, array: Any, elements: np.ndarray[Any, Any]) -> None:
+        super().__init__(aval, array)
+        self.elements = elements
+        self._reach = -1
+
+    def reach(self) -> int:
+        """The greatest element, where negative ones count as huge; 0 if there is none. Looks once."""
+        if self._reach < 0:
+            unsigned = self.elements.view(_UNSIGNED[self.elements.itemsize])
+            self._reach = int(np.maximum.reduce(unsigned, axis=None, initial=0))
+        return self._reach
+
+
+_UNSIGNED = {4: np.uint32, 8: np.uint64}
+_KEPT = 1 << 20
+"""Bytes of integers that are kept on the host although the value is elsewhere."""
+
+
+def _stays_on_host(array: Any, place: Place) -> bool:
+    if type(array) is not np.ndarray or array.dtype.kind != "i":
+        return False
+    return array.itemsize in _UNSIGNED and (place.platform == "cpu" or array.nbytes <= _KEPT)
+
+
 class _Births(threading.local):
     """Constants made while a function is captured: they are its own, not from outside."""
 
@@ -81,7 +113,15 @@ def constant(array: Any, place: Place) -> Value:
     check()
     with x64():
         put = jax.device_put(array, place)
-    made = Value(aval_of(put.shape, put.dtype, place), put)
+    aval = aval_of(put.shape, put.dtype, place)
+    made = HostValue(aval, put, array) if _stays_on_host(array, place) else Value(aval, put)
     if births.seen is not None:
         births.seen.add(made)
     return made
+
+
+def moved(value: Value, place: Place) -> Value:
+    """The same value on another device. Waits until it has been computed."""
+    if type(value) is HostValue:
+        return constant(aligned_copy(value.elements), place)
+    return constant(value.concrete(), place)

@@ -22,6 +22,7 @@ import numpy as np
 from funtorch import dtypes
 from funtorch.dispatch import OpInfo, call, lay_out
 from funtorch.lowering import Op
+from funtorch.ops._bounds import Index
 from funtorch.ops._promote import TracedScalar
 from funtorch.ops._signature import Signature
 from funtorch.overrides import overridable, override, overriding, watch
@@ -108,6 +109,7 @@ def op(
     out: str | None = None,
     check: Callable[..., None] | None = None,
     order: Order | None = None,
+    index: Index | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Declare an op; see the module's docstring and CONTRIBUTING for what each argument means."""
 
@@ -124,9 +126,12 @@ def op(
         )
         many = str(body.__annotations__.get("return", "")).startswith(("tuple", "list"))
         result_type = _result_type(own_name, returns)
+        within = None if index is None else index.checker(signature)
 
         def form(writer: Writer | None) -> Callable[..., Any]:
-            made = _facade(info, signature, promote, result_type, many, order, writer, check)
+            made = _facade(
+                info, signature, promote, result_type, many, order, writer, check, within
+            )
             functools.update_wrapper(made, body)
             made.__name__ = made.__qualname__ = own_name
             made.lower = body  # type: ignore[attr-defined]
@@ -304,6 +309,7 @@ def _facade(
     order: Order | None,
     writer: Writer | None,
     check: Callable[..., None] | None,
+    within: Callable[[Sequence[Any]], None] | None,
 ) -> Callable[..., Any]:
     """The function that users call: binds, splits, records, wraps."""
     completions = signature.completions()
@@ -342,6 +348,8 @@ def _facade(
                 check(*args)
             raise TypeError(f"{signature.name}(): expected at least one Tensor among the arguments")
         outs = call(info, statics, tensors, numbers)
+        if within is not None:
+            within(args)
         if order is not None:
             for index, out in enumerate(outs):
                 lay_out(out, order(index, len(size_of(out)), args))

@@ -15,6 +15,7 @@ from funtorch import dtypes
 from funtorch.device import device_of
 from funtorch.dispatch import read, to_host
 from funtorch.ops import view_rules as rules
+from funtorch.ops._bounds import Index
 from funtorch.ops._declare import Array, composite, op
 from funtorch.ops._orders import gathered
 from funtorch.ops.from_data import infer_array
@@ -164,13 +165,22 @@ def _index_tensors(self: Tensor, gathers: list[Any]) -> list[Tensor | None]:
     return [from_host(g, device=where) if isinstance(g, np.ndarray) else g for g in gathers]
 
 
-@op(function=False, saves=("indices",), grad_name="IndexBackward0", order=gathered)
+_ANY = Index("indices", dim=0, negative=True)
+
+
+@op(function=False, saves=("indices",), grad_name="IndexBackward0", order=gathered, index=_ANY)
 def _index(self: Array, indices: list[Array | None]) -> Array:
     """Gather. self: [...], indices: per dimension an integer array or None"""
     return self[tuple(slice(None) if i is None else i for i in indices)]
 
 
-@op(function=False, saves=("indices",), grad_name="IndexPutBackward0", layout="pointwise")
+@op(
+    function=False,
+    saves=("indices",),
+    grad_name="IndexPutBackward0",
+    layout="pointwise",
+    index=_ANY,
+)
 def _index_put(
     self: Array, indices: list[Array | None], values: Array, accumulate: bool = False
 ) -> Array:

@@ -11,7 +11,7 @@ from funtorch.device import device as Device
 from funtorch.device import place_of
 from funtorch.dispatch import dense_like, is_contiguous, read
 from funtorch.grad_mode import mode
-from funtorch.lowering import META, Value, aval_of, constant
+from funtorch.lowering import META, Value, aval_of, moved
 from funtorch.ops._declare import Array, Dtype, Scalar, composite, op
 from funtorch.ops._promote import result_dtype
 from funtorch.tape import Node, gradient_edge
@@ -167,7 +167,7 @@ def move(self: Tensor, place: Any) -> Tensor:
             "instead of torch.nn.Module.to() when moving module from meta to a different device."
         )
     else:
-        made = wrap(constant(value.concrete(), place))
+        made = wrap(moved(value, place))
     if mode.enabled and self._requires:
         node = ToDeviceBackward((gradient_edge(self),), (made._value.aval,))
         node.place = value.aval.place

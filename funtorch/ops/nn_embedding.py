@@ -9,12 +9,18 @@ from jax import lax
 
 from funtorch import dtypes
 from funtorch.grad_mode import no_grad
+from funtorch.ops._bounds import IN_SELF, Index
 from funtorch.ops._declare import Array, composite, op
 from funtorch.ops._linalg import readable
 from funtorch.tensor import Tensor, dtype_of, size_of
 
 
-@op(function=False, saves=("indices",), grad_name="EmbeddingBackward0")
+@op(
+    function=False,
+    saves=("indices",),
+    grad_name="EmbeddingBackward0",
+    index=Index("indices", dim=0, message=IN_SELF),
+)
 def _embedding(self: Array, indices: Array, padding: int | None, by_frequency: bool) -> Array:
     """Rows by index; the padding row gets no gradient. [n, d], [...] -> [..., d]
 

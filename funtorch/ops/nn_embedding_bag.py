@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from funtorch import dtypes
+from funtorch.ops._bounds import Index
 from funtorch.ops._declare import Array, composite, op
 from funtorch.ops.nn_embedding import renormalise, sparse_rows
 from funtorch.ops.ranges import arange
@@ -19,7 +20,16 @@ def _bag_numbers(offsets: Array, count: int) -> Array:
     return jnp.searchsorted(offsets, jnp.arange(count), side="right") - 1
 
 
-@op(function=False, grad_name="EmbeddingBagBackward0")
+@op(
+    function=False,
+    grad_name="EmbeddingBagBackward0",
+    index=Index(
+        "indices",
+        dim=0,
+        error=RuntimeError,
+        message="Index of input takes value {bad} which is not in the valid range [0, {extent})",
+    ),
+)
 def _bagged(
     self: Array,
     indices: Array,

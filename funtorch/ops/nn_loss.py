@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from funtorch.ops._bounds import Index
 from funtorch.ops._declare import Array, Scalar, composite, op
 from funtorch.ops._linalg import readable
 from funtorch.tensor import Tensor, dtype_of, size_of
@@ -203,7 +204,15 @@ def _check_target(x: Array, target: Array) -> None:
         )
 
 
-@op(function=False, saves=("self", "target", "weight"), grad_name="NllLossBackward0")
+_TARGET = Index("target", dim=1, ignored="ignore_index", message="Target {bad} is out of bounds.")
+
+
+@op(
+    function=False,
+    saves=("self", "target", "weight"),
+    grad_name="NllLossBackward0",
+    index=_TARGET,
+)
 def _nll(
     self: Array, target: Array, weight: Array | None, ignore_index: int, reduction: str
 ) -> Array:
@@ -229,7 +238,7 @@ def nll_loss(
     )
 
 
-@op(function=False, grad_name="NllLossBackward0")
+@op(function=False, grad_name="NllLossBackward0", index=_TARGET)
 def _cross_entropy(
     self: Array,
     target: Array,

@@ -7,12 +7,17 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from funtorch.ops._bounds import Index
 from funtorch.ops._declare import TABLE, Array, composite, op
 from funtorch.ops.nn_loss import _reduced, _tensor_reduced, cross_entropy, legacy_reduction
 from funtorch.tensor import Tensor, dtype_of, size_of
 
 
-@op(function=False, grad_name="MultiMarginLossBackward0")
+@op(
+    function=False,
+    grad_name="MultiMarginLossBackward0",
+    index=Index("target", dim=-1, error=RuntimeError, message="target out of range"),
+)
 def _multi_margin(
     self: Array, target: Array, weight: Array | None, p: int, margin: float, reduction: str
 ) -> Array:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from funtorch import dtypes
+from funtorch.ops._bounds import IN_SELF, Index
 from funtorch.ops._declare import Array, Scalar, composite, op
 from funtorch.ops.view_ops import wrap_dim
 from funtorch.tensor import Tensor, dtype_of, size_of
@@ -22,7 +23,16 @@ def _normalised(index: Array, extent: int) -> Array:
     return jnp.where(index < 0, index + extent, index)
 
 
-@op(function=False, saves=("index",), grad_name="IndexSelectBackward0")
+@op(
+    function=False,
+    saves=("index",),
+    grad_name="IndexSelectBackward0",
+    index=Index(
+        "index",
+        error=lambda ndim, dim: RuntimeError if ndim > 1 and dim == 1 else IndexError,
+        message=IN_SELF,
+    ),
+)
 def _index_select(self: Array, dim: int, index: Array) -> Array:
     return jnp.take(self, index.reshape(-1), axis=dim) if self.ndim else self
 
@@ -48,10 +58,15 @@ def _gather_checks(name: str, self: Array, dim: int, index: Array) -> int:
     return wrap_dim(dim, self.ndim)
 
 
-@op("method", saves=("index",), out="exact apart")
+ALONG = Index("index", error=RuntimeError)
+
+
+@op("method", saves=("index",), out="exact apart", index=ALONG)
 def gather(self: Array, dim: int, index: Array, *, sparse_grad: bool = False) -> Array:
     """out[i][j] = self[index[i][j]][j] for dim 0. self: [...], index: [...] -> index's shape"""
     d = _gather_checks("gather", self, dim, index)
+    if not index.size:
+        return jnp.zeros(index.shape, self.dtype)
     if not self.ndim:
         return jnp.broadcast_to(self, index.shape)
     for i, (n, m) in enumerate(zip(index.shape, self.shape, strict=True)):
@@ -105,7 +120,7 @@ def _scatter(name: str, self: Array, dim: int, index: Array, src: Any, how: str)
     return getattr(self.at[_along(index, d)], how)(src)
 
 
-@op(function=False, saves=("index", "src"), grad_name="ScatterBackward0")
+@op(function=False, saves=("index", "src"), grad_name="ScatterBackward0", index=ALONG)
 def _scatter_set(self: Array, dim: int, index: Array, src: Array | Scalar) -> Array:
     src = jnp.asarray(src).astype(self.dtype) if not hasattr(src, "ndim") else src
     return _scatter("scatter", self, dim, index, src, "set")
@@ -128,7 +143,7 @@ def scatter(
     return _scatter_set(self, dim, index, source)
 
 
-@op(function=False, grad_name="ScatterReduceBackward0")
+@op(function=False, grad_name="ScatterReduceBackward0", index=ALONG)
 def _scatter_by(self: Array, dim: int, index: Array, src: Array | Scalar, how: str) -> Array:
     if how not in ("add", "multiply"):
         raise RuntimeError("reduce argument must be either add or multiply.")
@@ -136,13 +151,23 @@ def _scatter_by(self: Array, dim: int, index: Array, src: Array | Scalar, how: s
     return _scatter("scatter", self, dim, index, src, how)
 
 
-@op("method", "inplace", saves=("index",))
+@op("method", "inplace", saves=("index",), index=ALONG)
 def scatter_add(self: Array, dim: int, index: Array, src: Array) -> Array:
     """self[index[i][j]][j] += src[i][j] for dim 0, into a copy; duplicates add up."""
     return _scatter("scatter_add", self, dim, index, src, "add")
 
 
-@op("method", "inplace", saves=("index",))
+@op(
+    "method",
+    "inplace",
+    saves=("index",),
+    index=Index(
+        "index",
+        # By scatter_add, if the dimension is an outermost or innermost one of several.
+        error=lambda ndim, dim: RuntimeError if ndim > 1 and dim in (0, ndim - 1) else IndexError,
+        message=IN_SELF,
+    ),
+)
 def index_add(self: Array, dim: int, index: Array, source: Array, *, alpha: Scalar = 1) -> Array:
     """self[index[i]] += alpha * source[i] along a dimension, into a copy."""
     d = wrap_dim(dim, self.ndim)
@@ -164,7 +189,7 @@ def index_add(self: Array, dim: int, index: Array, source: Array, *, alpha: Scal
     return added(self.at[where], (source * alpha).astype(self.dtype))
 
 
-@op(function=False, saves=("index",), grad_name="IndexCopyBackward0")
+@op(function=False, saves=("index",), grad_name="IndexCopyBackward0", index=Index("index"))
 def _index_copy(self: Array, dim: int, index: Array, source: Array) -> Array:
     if not self.ndim:
         return source.reshape(())
@@ -184,7 +209,13 @@ def index_copy(self: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
     return _index_copy(self, wrap_dim(dim, len(size_of(self))), index, source)
 
 
-@op(function=False, saves=("index",), grad_name="IndexFillBackward0", layout="pointwise")
+@op(
+    function=False,
+    saves=("index",),
+    grad_name="IndexFillBackward0",
+    layout="pointwise",
+    index=Index("index", negative=True),
+)
 def _index_fill(self: Array, dim: int, index: Array, value: Array | Scalar) -> Array:
     value = jnp.asarray(value).astype(self.dtype)
     if not self.ndim:
@@ -205,7 +236,15 @@ def index_fill(self: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     return _index_fill(self, wrap_dim(dim, len(size_of(self))), index, value)
 
 
-@op("method", "inplace", saves=("index",), layout="pointwise")
+_FLAT = Index(
+    "index",
+    dim=None,
+    negative=True,
+    message="out of range: tried to access index {bad} on a tensor of {extent} elements.",
+)
+
+
+@op("method", "inplace", saves=("index",), layout="pointwise", index=_FLAT)
 def put(self: Array, index: Array, source: Array, accumulate: bool = False) -> Array:
     """Write to flat positions, into a copy."""
     where = self.reshape(-1).at[index.reshape(-1)]
@@ -213,7 +252,7 @@ def put(self: Array, index: Array, source: Array, accumulate: bool = False) -> A
     return (added(where, source) if accumulate else where.set(source)).reshape(self.shape)
 
 
-@op("method", saves=("index",), out="exact apart")
+@op("method", saves=("index",), out="exact apart", index=_FLAT)
 def take(self: Array, index: Array) -> Array:
     """Elements at flat positions. -> index's shape"""
     if not jnp.issubdtype(index.dtype, jnp.integer):
@@ -246,4 +285,6 @@ def take_along_dim(self: Tensor, indices: Tensor, dim: int | None = None) -> Ten
     )
     common_self, common_index = list(common), list(common)
     common_self[d], common_index[d] = mine[d], theirs[d]
-    return gather(self.expand(common_self), d, indices.expand(common_index))
+    # Indices beyond the end begin again, as PyTorch lets them.
+    places = indices.expand(common_index) % max(mine[d], 1)
+    return gather(self.expand(common_self), d, places)

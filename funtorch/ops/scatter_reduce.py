@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from funtorch.ops._bounds import IN_SELF, Index
 from funtorch.ops._declare import Array, op
-from funtorch.ops.scatter_gather import _along, _gather_checks
+from funtorch.ops.scatter_gather import ALONG, _along, _gather_checks
 from funtorch.ops.view_ops import wrap_dim
 
 Where = tuple[Any, ...]
@@ -109,7 +110,7 @@ def _reduced(base: Array, where: Where, source: Array, how: str, include_self: b
 _HOW = ("sum", "prod", "mean", "amax", "amin")
 
 
-@op("method", "inplace", grad_name="ScatterReduceBackward0")
+@op("method", "inplace", grad_name="ScatterReduceBackward0", index=ALONG)
 def scatter_reduce(
     self: Array, dim: int, index: Array, src: Array, reduce: str, *, include_self: bool = True
 ) -> Array:
@@ -135,7 +136,12 @@ def scatter_reduce(
     return _reduced(self, _along(index, d), source, reduce, include_self)
 
 
-@op("method", "inplace", grad_name="IndexReduceBackward0")
+@op(
+    "method",
+    "inplace",
+    grad_name="IndexReduceBackward0",
+    index=Index("index", message=IN_SELF),
+)
 def index_reduce(
     self: Array, dim: int, index: Array, source: Array, reduce: str, *, include_self: bool = True
 ) -> Array:
