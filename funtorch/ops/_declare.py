@@ -36,8 +36,8 @@ OUT_RULES = ("cast", "cast all", "rounded", "exact", "any", "dtype", "cast apart
 """What `out=` may be: of any dtype that the result can be cast to ('all': several results too, which
 else are 'exact'); of the result's dtype exactly; of any; of any, which then is the dtype of the
 computation ('dtype'). 'apart': not in the memory of an input. 'rounded' is 'cast' for functions that
-a computer approximates: an `out` that shows more digits than the result has gets the result correctly
-rounded, so that it agrees with PyTorch's in all of them."""
+XLA approximates in single precision to a few units in the last place only: an `out` that shows more
+digits gets the correctly rounded result, from which PyTorch's differs by one unit at most."""
 
 Order = Callable[[int, int, Sequence[Any]], Sequence[int] | None]
 """(index of the output, its number of dimensions, the call's arguments) -> its dimensions from the
@@ -142,7 +142,7 @@ def op(
 
         facade = form(None)
         allowed = _forms(own_name, forms, function)
-        rule = out or _usual_out(layout, promote)
+        rule = out or ("cast" if layout == "pointwise" and promote else "exact")
         _declare(Declaration(own_name, facade, allowed, aliases, False, rule, form))
         return facade
 
@@ -187,12 +187,6 @@ def composite(
         return facade
 
     return decorate
-
-
-def _usual_out(layout: str | None, promote: str | None) -> str:
-    if layout != "pointwise" or promote is None:
-        return "exact"
-    return "rounded" if promote == "float" else "cast"
 
 
 def _rename(kwargs: dict[str, Any], parameters: set[str]) -> None:

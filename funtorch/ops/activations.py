@@ -100,7 +100,9 @@ def sigmoid(self: Array) -> Array:
     return lax.logistic(self)
 
 
-@op("method", "inplace", promote="float", layout="pointwise", saves=("result",))
+@op(
+    "method", "inplace", promote="float", layout="pointwise", saves=("result",), out="rounded"
+)
 def tanh(self: Array) -> Array:
     """Hyperbolic tangent. [...] -> [...]"""
     return jnp.tanh(self)

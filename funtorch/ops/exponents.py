@@ -32,7 +32,7 @@ _log_of_sum("logaddexp", jnp.logaddexp, "log(exp(self) + exp(other)) without ove
 _log_of_sum("logaddexp2", jnp.logaddexp2, "log2(2 ** self + 2 ** other) without overflow.")
 
 
-@composite("method", "inplace", out="rounded")
+@composite("method", "inplace", out="cast")
 def ldexp(self: Tensor, other: Tensor) -> Tensor:
     """self * 2 ** other. self, other: [...] -> [...]"""
     for name, value in (("input", self), ("other", other)):

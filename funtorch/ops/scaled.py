@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from funtorch import dtypes
 from funtorch.ops._declare import Array, Dtype, composite, op
+from funtorch.ops.creation import finish
 from funtorch.tensor import Tensor, dtype_of, size_of
 
 TENSORWISE, ROWWISE = 0, 1
@@ -53,7 +54,7 @@ def _check(one: Tensor, other: Tensor, scales: Sequence[Tensor]) -> None:
         )
 
 
-@composite(out="cast")
+@composite()
 def _scaled_mm(
     self: Tensor,
     mat2: Tensor,
@@ -63,14 +64,17 @@ def _scaled_mm(
     scale_result: Tensor | None = None,
     out_dtype: Any = None,
     use_fast_accum: bool = False,
+    out: Tensor | None = None,
 ) -> Tensor:
     """The product of two float8 matrices with a scale each, or one per row and column.
 
     [m, k] @ [k, n] -> [m, n] of out_dtype (the type of self). scale_result counts on GPUs only.
     """
     _check(self, mat2, (scale_a, scale_b))
-    kind = dtype_of(self) if out_dtype is None else out_dtype
-    return _scaled_product(self, mat2, scale_a, scale_b, bias, kind)
+    if out is not None and out_dtype not in (None, dtype_of(out)):
+        raise ValueError("out_dtype must match output matrix type")
+    kind = out_dtype or dtype_of(self if out is None else out)
+    return finish(_scaled_product(self, mat2, scale_a, scale_b, bias, kind), False, out)
 
 
 @composite()

@@ -151,7 +151,14 @@ def _lgamma_jvp(primals, tangents):  # type: ignore[no-untyped-def]
     return _lgamma(*primals), _digamma(*primals) * tangents[0]
 
 
-@op("method", "inplace", promote="float", layout="pointwise", aliases=("special.gammaln",))
+@op(
+    "method",
+    "inplace",
+    promote="float",
+    layout="pointwise",
+    aliases=("special.gammaln",),
+    out="rounded",
+)
 def lgamma(self: Array) -> Array:
     """Logarithm of the gamma function. self: [...] -> [...]"""
     return _lgamma(self)
@@ -288,6 +295,8 @@ def _simple(
 
 
 _simple("i0", _i0, "Modified Bessel function, order 0.", "function", "method", "inplace")
+_simple("modified_bessel_i0", _i0, "Modified Bessel function, order 0.", differentiable=False)
+_simple("modified_bessel_i1", _i1, "Modified Bessel function, order 1.", differentiable=False)
 _simple("i0e", _i0e, "exp(-|x|) i0(x).")
 _simple("i1", _i1, "Modified Bessel function, order 1.")
 _simple("i1e", _i1e, "exp(-|x|) i1(x).")
@@ -320,8 +329,6 @@ for _name, _theirs, _meaning in (
     ("bessel_j1", "j1", "Bessel function of the first kind, order 1."),
     ("bessel_y0", "y0", "Bessel function of the second kind, order 0."),
     ("bessel_y1", "y1", "Bessel function of the second kind, order 1."),
-    ("modified_bessel_i0", "i0", "Modified Bessel function, order 0."),
-    ("modified_bessel_i1", "i1", "Modified Bessel function, order 1."),
     ("modified_bessel_k0", "k0", "Modified Bessel of the second kind, order 0."),
     ("modified_bessel_k1", "k1", "Modified Bessel of the second kind, order 1."),
     ("scaled_modified_bessel_k0", "k0e", "exp(x) times modified_bessel_k0."),
