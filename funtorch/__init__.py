@@ -11,6 +11,7 @@ _gc.disable()
 
 from funtorch import _C, autograd, dtypes, ops, overrides, random
 from funtorch import layouts as _layouts
+from funtorch import qschemes as _qschemes
 from funtorch._surface import bind as _bind
 from funtorch.autograd import engine as _engine
 from funtorch.autograd import function as _function
@@ -52,6 +53,8 @@ for _name, _layout in _layouts.LAYOUTS.items():
     globals()[_name] = _layout
 
 layout = _layouts.Layout
+globals().update(_qschemes.SCHEMES)
+qscheme = _qschemes.Scheme
 _engine._cast_op.append(_memory._cast)
 _function.zeros_of.append(_creation.zeros_at)
 
@@ -162,6 +165,7 @@ if _collecting:
 _LAZY = (
     "_dynamo",
     "accelerator",
+    "ao",
     "distributed",
     "distributions",
     "export",
@@ -175,6 +179,7 @@ _LAZY = (
     "multiprocessing",
     "onnx",
     "profiler",
+    "quantization",
     "signal",
     "tensorflow",
     "testing",

@@ -52,6 +52,27 @@ class dtype:  # noqa: N801  (PyTorch's name)
         return {"complex64": float32, "complex128": float64}.get(self._name, self)
 
 
+class quantized_dtype(dtype):  # noqa: N801
+    """A type of quantised tensors, which are not there: it names what observers look for.
+
+    stored: the integers that such a tensor would hold. Asking for `numpy` raises TypeError.
+    """
+
+    __slots__ = ("stored",)
+
+    def __init__(self, name: str, stored: Any) -> None:
+        self._name = name
+        self.stored = np.dtype(stored)
+        self.itemsize = self.stored.itemsize
+        self.category = 1
+        self.is_floating_point = self.is_complex = False
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "numpy":
+            raise TypeError(f"there are no quantised tensors, so none of type {self!r}")
+        raise AttributeError(name)
+
+
 bool_ = dtype("bool", np.bool_, 0)
 uint8 = dtype("uint8", np.uint8, 1)
 uint16 = dtype("uint16", np.uint16, 1)
@@ -75,7 +96,17 @@ float8_e8m0fnu = dtype("float8_e8m0fnu", ml_dtypes.float8_e8m0fnu, 2)
 
 _all = [value for value in list(globals().values()) if isinstance(value, dtype)]
 _of = {d.numpy: d for d in _all}
-_named = {d.name: d for d in _all}
+QUANTIZED = [
+    quantized_dtype(name, stored)
+    for name, stored in (
+        ("qint8", np.int8),
+        ("quint8", np.uint8),
+        ("qint32", np.int32),
+        ("quint4x2", np.uint8),
+        ("quint2x4", np.uint8),
+    )
+]
+_named = {d.name: d for d in (*_all, *QUANTIZED)}
 
 ALIASES = {
     "bool": bool_,

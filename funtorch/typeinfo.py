@@ -55,7 +55,7 @@ class iinfo:  # noqa: N801  (PyTorch's name)
             )
         if type is dtypes.bool_:
             raise TypeError("torch.bool is not supported by torch.iinfo")
-        facts = np.iinfo(type.numpy)
+        facts = np.iinfo(type.stored if isinstance(type, dtypes.quantized_dtype) else type.numpy)
         self.dtype = type.name
         self.bits = int(facts.bits)
         self.min = int(facts.min)

@@ -13,6 +13,7 @@ from funtorch.onnx.writing import (
     nn,
     pointwise,
     primitives,
+    quantize,
     random,
     recurrent,
     reductions,
