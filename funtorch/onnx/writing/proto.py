@@ -81,6 +81,7 @@ class Finished:
             for inner in subgraphs(node):
                 used.update(reads(inner))
         self.initializers = {n: a for n, a in g.initializers.items() if n in used}
+        self.quantised = any(node.op == "QuantizeLinear" for node in self.nodes)
         self.functions: list[onnx.FunctionProto] = list(g.functions.values())
 
     def fold(self, classes: Any) -> None:
