@@ -10,6 +10,7 @@ from funtorch.nn.cells import (
     RNNCellBase,
 )
 from funtorch.nn.containers import (
+    Container,
     ModuleDict,
     ModuleList,
     ParameterDict,
@@ -125,6 +126,7 @@ from funtorch.nn.parallel import DataParallel
 from funtorch.nn.parameter import (
     Buffer,
     Parameter,
+    factory_kwargs,
 )
 from funtorch.nn.rnn import (
     GRU,
@@ -202,15 +204,20 @@ from funtorch.nn.vision import (
 )
 
 _NAMESPACES = ["attention", "functional", "init", "parallel", "utils"]
-__all__ = [*_NAMESPACES, *(name for name, held in globals().items() if isinstance(held, type))]
+_LAZY = ("common_types", "grad", "modules")
+__all__ = [
+    *_NAMESPACES,
+    "factory_kwargs",
+    *(name for name, held in globals().items() if isinstance(held, type)),
+]
 
 
 def __getattr__(name: str) -> object:
-    if name == "modules":
-        return _import_module("funtorch.nn.modules")
+    if name in _LAZY:
+        return _import_module(f"funtorch.nn.{name}")
     raise AttributeError(f"module 'funtorch.nn' has no attribute {name!r}", name=name)
 
 
 def __dir__() -> list[str]:
     """The public names. The files that classes come from are no part of PyTorch's interface."""
-    return [*__all__, *(name for name in globals() if name.startswith("__"))]
+    return [*__all__, *_LAZY, *(name for name in globals() if name.startswith("__"))]

@@ -21,6 +21,8 @@ GLOBAL_HOOKS: dict[str, dict[int, Callable[..., Any]]] = {
     "full_backward": {},
     "full_backward_pre": {},
 }
+WITH_KWARGS: set[int] = set()  # of the global forward hooks, as `global_hooks` registers them
+ALWAYS_CALLED: set[int] = set()
 _GLOBAL = tuple(GLOBAL_HOOKS.values())
 _NO_HOOKS = ({},) * len(_GLOBAL)
 
@@ -94,8 +96,10 @@ class Module(StateMixin):
             result = self._after(args, kwargs, result, ran)
             return result if watched is None else watched.on_outputs(result)
         except Exception:
-            for key in self._forward_hooks_always_called - ran:
-                self._run_forward_hook(key, args, kwargs, result)
+            always = self._forward_hooks_always_called | ALWAYS_CALLED
+            for key, hook in self._all_forward_hooks():
+                if key in always - ran:
+                    self._run_forward_hook(key, hook, args, kwargs, result)
             raise
 
     def _before(self, args: Any, kwargs: Any) -> tuple[Any, Any]:
@@ -117,18 +121,17 @@ class Module(StateMixin):
         return args, kwargs
 
     def _after(self, args: Any, kwargs: Any, result: Any, ran: set[int]) -> Any:
-        for hook in list(GLOBAL_HOOKS["forward"].values()):
-            found = hook(self, args, result)
-            result = result if found is None else found
-        for key in list(self._forward_hooks):
+        for key, hook in self._all_forward_hooks():
             ran.add(key)
-            found = self._run_forward_hook(key, args, kwargs, result)
+            found = self._run_forward_hook(key, hook, args, kwargs, result)
             result = result if found is None else found
         return result
 
-    def _run_forward_hook(self, key: int, args: Any, kwargs: Any, result: Any) -> Any:
-        hook = self._forward_hooks[key]
-        if key in self._forward_hooks_with_kwargs:
+    def _all_forward_hooks(self) -> list[tuple[int, Any]]:
+        return [*GLOBAL_HOOKS["forward"].items(), *self._forward_hooks.items()]
+
+    def _run_forward_hook(self, key: int, hook: Any, args: Any, kwargs: Any, result: Any) -> Any:
+        if key in self._forward_hooks_with_kwargs or key in WITH_KWARGS:
             return hook(self, args, kwargs, result)
         return hook(self, args, result)
 
@@ -384,6 +387,20 @@ class Module(StateMixin):
             if not isinstance(module, Module):
                 raise AttributeError(f"`{part}` is not an nn.Module")
         return module
+
+    def set_submodule(self, target: str, module: Module, strict: bool = False) -> None:
+        """Put a module at a dotted path. strict: AttributeError if nothing is there yet."""
+        if not target:
+            raise ValueError("Cannot set the submodule without a target name!")
+        path, _, name = target.rpartition(".")
+        if not isinstance(module, Module):
+            raise ValueError(f"`module` is not an nn.Module, found {type(module)}")
+        parent = self.get_submodule(path)
+        if strict and not hasattr(parent, name):
+            raise AttributeError(f"{parent._get_name()} has no attribute `{name}`")
+        if hasattr(parent, name) and not isinstance(getattr(parent, name), Module):
+            raise AttributeError(f"`{name}` is not an nn.Module")
+        setattr(parent, name, module)
 
     def _get_member(self, target: str, table: str, kind: str) -> Any:
         path, _, name = target.rpartition(".")

@@ -80,11 +80,11 @@ class _NormBase(Module):
 class _BatchNorm(_NormBase):
     def forward(self, input: Tensor) -> Tensor:
         self._check_input_dim(input)
-        factor = 0.0 if self.momentum is None else self.momentum
+        factor: Any = 0.0 if self.momentum is None else self.momentum
         if self.training and self.track_running_stats:
             self.num_batches_tracked.add_(1)
             if self.momentum is None:
-                factor = 1.0 / float(self.num_batches_tracked)
+                factor = 1.0 / self.num_batches_tracked.double()  # on the device
         by_batch = self.training or (self.running_mean is None and self.running_var is None)
         keep = not self.training or self.track_running_stats
         return F.batch_norm(
@@ -230,6 +230,11 @@ class RMSNorm(Module):
         made = ones(self.normalized_shape, device=device, dtype=dtype)
         self.register_parameter("weight", Parameter(made) if elementwise_affine else None)
 
+    def reset_parameters(self) -> None:
+        """Weights of one."""
+        if self.weight is not None:
+            init.ones_(self.weight)
+
     def forward(self, input: Tensor) -> Tensor:
         return F.rms_norm(input, self.normalized_shape, self.weight, self.eps)
 
@@ -267,6 +272,13 @@ class GroupNorm(Module):
         self.register_parameter(
             "bias", Parameter(zeros(shape, device=device, dtype=dtype)) if affine and bias else None
         )
+
+    def reset_parameters(self) -> None:
+        """Weights of one, biases of zero."""
+        if self.weight is not None:
+            init.ones_(self.weight)
+        if self.bias is not None:
+            init.zeros_(self.bias)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)

@@ -120,3 +120,19 @@ class UninitializedBuffer(_Uninitialized, Tensor):
 def is_lazy(tensor: Any) -> bool:
     """Has this parameter or buffer no shape yet?"""
     return isinstance(tensor, _Uninitialized)
+
+
+def factory_kwargs(kwargs: dict[str, Any] | None) -> dict[str, Any]:
+    """The arguments among these that factory functions take. Raises TypeError for others.
+
+    A dictionary `factory_kwargs` among them is merged in.
+    """
+    given = dict(kwargs or {})
+    made = dict(given.pop("factory_kwargs", {}))
+    known = {"device", "dtype", "memory_format"}
+    if not given.keys() <= known:
+        raise TypeError(f"unexpected kwargs {given.keys() - known}")
+    twice = given.keys() & made.keys()
+    if twice:
+        raise TypeError(f"{min(twice)} specified twice, in **kwargs and in factory_kwargs")
+    return {**made, **given}

@@ -6,9 +6,11 @@ PyTorch's constructor. The row makes __init__, forward and the representation.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from funtorch.nn import functional as F
+from funtorch.nn.init import constant_
 from funtorch.nn.module import Module
 from funtorch.nn.parameter import Parameter
 from funtorch.ops.creation import full
@@ -122,8 +124,21 @@ GELU.extra_repr = _gelu_repr  # type: ignore[method-assign]
 class Hardtanh(Module):
     """x limited to [min_val, max_val]."""
 
-    def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
+    def __init__(
+        self,
+        min_val: float = -1.0,
+        max_val: float = 1.0,
+        inplace: bool = False,
+        min_value: float | None = None,
+        max_value: float | None = None,
+    ) -> None:
         super().__init__()
+        for old, given in (("min_value", min_value), ("max_value", max_value)):
+            if given is not None:
+                message = f"keyword argument `{old}` is deprecated and rename to `{old[:7]}`"
+                warnings.warn(message, FutureWarning, stacklevel=2)
+        min_val = min_val if min_value is None else min_value
+        max_val = max_val if max_value is None else max_value
         if min_val >= max_val:
             raise AssertionError("max_val must be larger than min_val")
         self.min_val, self.max_val, self.inplace = min_val, max_val, inplace
@@ -154,6 +169,10 @@ class PReLU(Module):
         super().__init__()
         self.num_parameters, self.init = num_parameters, init
         self.weight = Parameter(full((num_parameters,), init, device=device, dtype=dtype))
+
+    def reset_parameters(self) -> None:
+        """The slope given at the beginning."""
+        constant_(self.weight, self.init)
 
     def forward(self, input: Any) -> Any:
         return F.prelu(input, self.weight)

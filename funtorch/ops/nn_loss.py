@@ -393,7 +393,9 @@ def _kl_div(self: Array, target: Array, reduction: str, log_target: bool) -> Arr
         loss = jnp.exp(target) * (target - self)
     else:
         loss = jax.scipy.special.xlogy(target, target) - target * self
-    return loss.sum() / self.shape[0] if reduction == "batchmean" else _reduced(loss, reduction)
+    if reduction == "batchmean":
+        return loss.sum() / (self.shape[0] if self.ndim else 1)
+    return _reduced(loss, reduction)
 
 
 @composite("functional", function=False)

@@ -11,7 +11,7 @@ import numpy as np
 from jax import lax
 
 from funtorch.grad_mode import no_grad
-from funtorch.ops._declare import Array, composite, op
+from funtorch.ops._declare import Array, Scalar, composite, op
 from funtorch.ops._orders import by_channels
 from funtorch.tensor import Tensor, size_of
 
@@ -58,7 +58,7 @@ def _batch_norm_eval(
 
 
 @op(function=False, differentiable=False)
-def _updated(self: Array, new: Array, momentum: float, count: int) -> Array:
+def _updated(self: Array, new: Array, momentum: Array | Scalar, count: int) -> Array:
     """A running statistic moved towards the batch's. [C], [C] -> [C]
 
     count: how many elements the variance `new` is of; 0 for a mean. Symbolic under export.
@@ -104,7 +104,7 @@ def batch_norm(
             f"Expected more than 1 value per channel when training, got input size {input.shape}"
         )
     out, mean, var = _batch_norm_train(input, weight, bias, eps)
-    if running_mean is not None and running_var is not None:
+    if running_mean is not None and running_var is not None and count != 0:
         with no_grad():
             running_mean._replace(_updated(running_mean, mean, momentum, 0))
             running_var._replace(_updated(running_var, var, momentum, count))

@@ -379,7 +379,13 @@ def _adaptive_max(n: int) -> Any:
         found = inner(input, output_size)
         return found if return_indices else found[0]
 
-    pool.__doc__ = body.__doc__
+    def with_indices(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
+        return inner(input, output_size)
+
+    pool.__doc__ = with_indices.__doc__ = body.__doc__
+    composite("functional", name=f"adaptive_max_pool{n}d_with_indices", function=False)(
+        with_indices
+    )
     return composite("functional", name=f"adaptive_max_pool{n}d", function=n == 1)(pool)
 
 

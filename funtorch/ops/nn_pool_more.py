@@ -88,14 +88,14 @@ def _fractional(self: Array, samples: Array, kernel: Any, out: Any) -> tuple[Arr
 def _fractional_pool(n: int) -> None:
     name = f"fractional_max_pool{n}d"
 
-    def with_indices(
+    def both(
         input: Tensor,
         kernel_size: Ints,
         output_size: Ints = None,
         output_ratio: Any = None,
         return_indices: bool = False,
         _random_samples: Tensor | None = None,
-    ) -> Any:
+    ) -> tuple[Tensor, Tensor]:
         if output_size is None and output_ratio is None:
             raise ValueError(f"{name} requires specifying either an output_size or an output_ratio")
         kernel = (kernel_size,) * n if isinstance(kernel_size, int) else tuple(kernel_size)
@@ -121,11 +121,24 @@ def _fractional_pool(n: int) -> None:
         values, index = _fractional(x, samples[: x.shape[0]], kernel, out)
         if input.ndim == n + 1:
             values, index = values.squeeze(0), index.squeeze(0)
-        return (values, index) if return_indices else values
+        return values, index
 
-    with_indices.__name__ = name
-    with_indices.__doc__ = "Max pooling over windows at random places. [n, c, ...] -> [n, c, *out]"
-    composite("functional", function=False)(with_indices)
+    def pool(
+        input: Tensor,
+        kernel_size: Ints,
+        output_size: Ints = None,
+        output_ratio: Any = None,
+        return_indices: bool = False,
+        _random_samples: Tensor | None = None,
+    ) -> Any:
+        found = both(input, kernel_size, output_size, output_ratio, True, _random_samples)
+        return found if return_indices else found[0]
+
+    both.__doc__ = pool.__doc__ = (
+        "Max pooling over windows at random places. [n, c, ...] -> [n, c, *out]"
+    )
+    composite("functional", name=name, function=False)(pool)
+    composite("functional", name=f"{name}_with_indices", function=False)(both)
 
 
 _fractional_pool(2)

@@ -8,6 +8,7 @@ from funtorch.optim.matrix import Adafactor, Muon
 from funtorch.optim.optimizer import Optimizer
 from funtorch.optim.sgd import SGD
 from funtorch.optim.sparse import SparseAdam
+from funtorch.optim.swapping import swap_in_optimizer_params_and_state
 
 __all__ = [
     "ASGD",
@@ -28,6 +29,7 @@ __all__ = [
     "SparseAdam",
     "lr_scheduler",
     "swa_utils",
+    "swap_in_optimizer_params_and_state",
 ]
 
 

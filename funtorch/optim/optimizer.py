@@ -308,6 +308,16 @@ def _as_step(step: Callable[..., Any]) -> Callable[..., Any]:
 Optimizer.step = _as_step(Optimizer.step)  # type: ignore[method-assign]
 
 
+def register_optimizer_step_pre_hook(hook: Callable[..., Any]) -> Handle:
+    """`hook(optimizer, args, kwargs)` before a step of any optimiser."""
+    return Handle(GLOBAL_HOOKS["pre"], hook)
+
+
+def register_optimizer_step_post_hook(hook: Callable[..., Any]) -> Handle:
+    """`hook(optimizer, args, kwargs)` after a step of any optimiser."""
+    return Handle(GLOBAL_HOOKS["post"], hook)
+
+
 def check_not_negative(**values: Any) -> None:
     """Raise ValueError for a negative hyperparameter, as PyTorch words it."""
     words = {

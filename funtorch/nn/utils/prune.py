@@ -20,7 +20,7 @@ class BasePruningMethod(ABC):
     """
 
     PRUNING_TYPE: str
-    _tensor_name: str
+    _tensor_name: str = ""
 
     def __call__(self, module: Module, inputs: Any) -> None:
         setattr(module, self._tensor_name, self.apply_mask(module))
@@ -100,9 +100,21 @@ class PruningContainer(BasePruningMethod):
 
     def __init__(self, *methods: BasePruningMethod) -> None:
         self._methods: list[BasePruningMethod] = []
+        self._tensor_name = methods[0]._tensor_name if methods else ""
         for method in methods:
             own = method._methods if isinstance(method, PruningContainer) else [method]
             self._methods.extend(own)
+
+    def add_pruning_method(self, method: BasePruningMethod | None) -> None:
+        """Prune by one more method. Raises ValueError if it is for another tensor."""
+        if method is not None and not isinstance(method, BasePruningMethod):
+            raise TypeError(f"{type(method)} is not a BasePruningMethod subclass")
+        if method is not None and self._tensor_name != method._tensor_name:
+            raise ValueError(
+                "Can only add pruning methods acting on the parameter named "
+                f"'{self._tensor_name}' to PruningContainer {self}. Found '{method._tensor_name}'"
+            )
+        self._methods.append(method)
 
     def __len__(self) -> int:
         return len(self._methods)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from funtorch import dtypes
 from funtorch.dispatch import to_host
 from funtorch.ops.creation import full
 from funtorch.ops.from_data import as_tensor
@@ -45,6 +46,46 @@ class PackedSequence(NamedTuple):
     def is_cuda(self) -> bool:
         """On a GPU?"""
         return self.data.is_cuda
+
+    def pin_memory(self) -> PackedSequence:
+        """With its tensors in pinned memory."""
+        return self._map(lambda t: t.pin_memory())
+
+    def is_pinned(self) -> bool:
+        """Is the data in pinned memory?"""
+        return self.data.is_pinned()
+
+    def double(self) -> PackedSequence:
+        """The data in float64."""
+        return self.to(dtypes.float64)
+
+    def float(self) -> PackedSequence:
+        """The data in float32."""
+        return self.to(dtypes.float32)
+
+    def half(self) -> PackedSequence:
+        """The data in float16."""
+        return self.to(dtypes.float16)
+
+    def long(self) -> PackedSequence:
+        """The data in int64."""
+        return self.to(dtypes.int64)
+
+    def int(self) -> PackedSequence:
+        """The data in int32."""
+        return self.to(dtypes.int32)
+
+    def short(self) -> PackedSequence:
+        """The data in int16."""
+        return self.to(dtypes.int16)
+
+    def char(self) -> PackedSequence:
+        """The data in int8."""
+        return self.to(dtypes.int8)
+
+    def byte(self) -> PackedSequence:
+        """The data in uint8."""
+        return self.to(dtypes.uint8)
 
 
 def _positions(lengths: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], ...]:
@@ -156,9 +197,11 @@ def pad_sequence(
     return stack(rows, 0 if batch_first else 1)
 
 
-def unpad_sequence(padded: Tensor, lengths: Any, batch_first: bool = False) -> list[Tensor]:
+def unpad_sequence(
+    padded_sequences: Tensor, lengths: Any, batch_first: bool = False
+) -> list[Tensor]:
     """The sequences of a padded batch, each with its own length."""
-    rows = padded if batch_first else padded.transpose(0, 1)
+    rows = padded_sequences if batch_first else padded_sequences.transpose(0, 1)
     sizes = to_host(as_tensor(lengths)).tolist()
     return [row[:n] for row, n in zip(rows.unbind(0), sizes, strict=True)]
 
