@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
+import jax
 from funtorch.lowering.aval import Aval
 from funtorch.lowering.backward import lowers_vjp
 from funtorch.lowering.op import Instance, instance_by_uid
@@ -64,6 +65,11 @@ def _run(program: Program, scalars: list[Any], arrays: Sequence[Any]) -> list[An
 
 class ShapeError(RuntimeError):
     """A program depends on a dimension in a way that cannot be written down."""
+
+
+def is_symbolic(value: Any) -> bool:
+    """Is it a size that depends on symbolic dimensions?"""
+    return bool(jax.export.is_symbolic_dim(value))
 
 
 def monomials(names: Sequence[str]) -> list[tuple[str, ...]]:

@@ -23,7 +23,7 @@ from funtorch.lowering.program import Program, prune
 from funtorch.lowering.program import run as run_program
 from funtorch.lowering.symbolic import Fit, ShapeError, generalised, sample_sizes
 from funtorch.lowering.x64 import x64
-from funtorch.tensor import Tensor
+from funtorch.tensor import Tensor, wrap
 
 Axes = list[dict[int, Dim]]
 
@@ -360,7 +360,7 @@ def _exported(recording: Recording) -> Built:
     outputs = _output_leaves(request, pure, made.out_avals, paths)
     tensors: list[Tensor] = []
     ops = dict(collections.Counter(s.inst.op.label for s in steps.steps))
-    result = pure.rebuild([_placeholder(a) for a in made.out_avals[: pure.n_outputs]])
+    result = pure.rebuild([placeholder(a) for a in made.out_avals[: pure.n_outputs]])
     out_spec = described(result, tensors, [], "the result")
     donate = [
         [pure.names.index(o.target), i]
@@ -374,11 +374,10 @@ def _exported(recording: Recording) -> Built:
     return Built(signature, made, pure.constants, function, structs, recording)
 
 
-def _placeholder(aval: Any) -> Tensor:
-    from funtorch.tensor import wrap
-
+def placeholder(aval: Any) -> Tensor:
+    """A tensor on the meta device; open dimensions have size 1."""
     shape = tuple(n if isinstance(n, int) else 1 for n in aval.shape)
-    return wrap(Value(aval_of(shape, aval.dtype, "meta")))
+    return wrap(Value(aval_of(shape, np.dtype(aval.dtype), "meta")))
 
 
 def aot_structs(avals: Sequence[Aval]) -> list[jax.ShapeDtypeStruct]:

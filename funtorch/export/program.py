@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from funtorch import fx
 from funtorch.compiler.state import within
 from funtorch.dispatch import to_host
-from funtorch.export.artifact import Artifact, ArtifactError, Signature, read, write
+from funtorch.export.artifact import Artifact, ArtifactError, read, write
 from funtorch.export.build import Built, Request, axes_of, build, guesses
 from funtorch.export.dims import Range
+from funtorch.export.graph import drawn
 from funtorch.export.runtime import (
     Program,
     constants_of,
@@ -21,6 +24,7 @@ from funtorch.export.runtime import (
     present_state,
     state_of,
 )
+from funtorch.export.graph_signature import GraphSignature, graph_signature
 from funtorch.func.stateful import module_state
 from funtorch.grad_mode import no_grad
 from funtorch.lowering import aot
@@ -29,43 +33,10 @@ from funtorch.nn.module import Module
 from funtorch.tensor import Tensor
 
 
-class GraphSignature(NamedTuple):
-    """Which inputs and outputs of a program are what, by name as PyTorch names them."""
-
-    parameters: tuple[str, ...]
-    buffers: tuple[str, ...]
-    user_inputs: tuple[str, ...]
-    user_outputs: tuple[str, ...]
-    inputs_to_parameters: dict[str, str]
-    inputs_to_buffers: dict[str, str]
-    buffers_to_mutate: dict[str, str]
-    user_inputs_to_mutate: dict[str, str]
-
-
-def graph_signature(signature: Signature, entries: Mapping[str, Any]) -> GraphSignature:
-    """PyTorch's view of a signature."""
-    params = {f"p_{_flat(n)}": n for n, e in entries.items() if e["role"] == "param"}
-    buffers = {f"b_{_flat(n)}": n for n, e in entries.items() if e["role"] == "buffer"}
-    return GraphSignature(
-        tuple(params.values()),
-        tuple(buffers.values()),
-        tuple(leaf.name for leaf in signature.inputs if leaf.role == "input"),
-        tuple(leaf.name for leaf in signature.outputs if leaf.role == "output"),
-        params,
-        buffers,
-        {f"b_{_flat(o.name)}": o.name for o in signature.outputs if o.role == "buffer"},
-        {o.name: o.name for o in signature.outputs if o.role == "input"},
-    )
-
-
-def _flat(name: str) -> str:
-    return name.replace(".", "_")
-
-
 class ExportedProgram:
     """A module's forward as one program, with its state by name.
 
-    It has no FX graph: `graph_text()` shows the StableHLO instead.
+    A loaded one has no FX graph: `graph_text()` shows the StableHLO instead.
     """
 
     def __init__(
@@ -87,7 +58,23 @@ class ExportedProgram:
     @property
     def graph_signature(self) -> GraphSignature:
         """Which inputs and outputs are what."""
-        return graph_signature(self.program.signature, self._entries)
+        outputs = None if self._built is None else next(iter(reversed(self.graph.nodes))).args[0]
+        return graph_signature(self.program.signature, self._entries, outputs)
+
+    @functools.cached_property
+    def graph(self) -> fx.Graph:
+        """The program as an FX graph. RuntimeError if it was loaded: files hold StableHLO."""
+        if self._built is None:
+            raise RuntimeError(
+                "this ExportedProgram was loaded, and files hold no FX graph: graph_text() shows "
+                "its StableHLO"
+            )
+        return drawn(self._built)
+
+    @functools.cached_property
+    def graph_module(self) -> fx.GraphModule:
+        """The graph as a module that takes parameters, buffers and inputs in order."""
+        return fx.GraphModule({}, self.graph)
 
     @property
     def range_constraints(self) -> dict[str, Range]:

@@ -15,7 +15,7 @@ class OpOverloadPacket:
     """An op with all its overloads; calling it, or any overload, calls the op."""
 
     def __init__(self, name: str, facade: Any) -> None:
-        self._name = name
+        self._name = self.__name__ = name
         self._facade = facade
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

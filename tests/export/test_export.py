@@ -153,6 +153,24 @@ def test_signature_against_pytorch():
         assert tuple(getattr(ours, field)) == tuple(getattr(theirs, field))
     for field in ("inputs_to_parameters", "inputs_to_buffers"):
         assert getattr(ours, field) == getattr(theirs, field)
+    assert set(ours.buffers_to_mutate.values()) == set(theirs.buffers_to_mutate.values())
+    for mine, real_one in zip(ours.input_specs, theirs.input_specs, strict=True):
+        assert (mine.kind.name, mine.arg.name) == (real_one.kind.name, real_one.arg.name)
+        assert mine.persistent == real_one.persistent
+
+
+def test_graph_against_pytorch():
+    real = pytest.importorskip("torch", reason="real PyTorch is the oracle")
+
+    def made(lib):
+        net = lib.nn.Sequential(lib.nn.Conv2d(1, 2, 3), lib.nn.ReLU(), lib.nn.Tanh())
+        return lib.export.export(net, (lib.ones(2, 1, 4, 4),)).graph
+
+    ours, theirs = made(torch), made(real)
+    assert [(n.op, n.name) for n in ours.nodes] == [(n.op, n.name) for n in theirs.nodes]
+    found = next(n for n in ours.nodes if n.name == "conv2d")
+    assert found.target is torch.ops.aten.conv2d.default and str(found.args[0]) == "input"
+    assert found.meta["val"].shape == (2, 2, 2, 2)
 
 
 def test_state_is_written_and_gradients_flow():

@@ -263,6 +263,28 @@ def test_reloaded_in_another_process(reloaded, group, batch):
     assert errors and max(errors) <= 2e-6, errors
 
 
+@pytest.mark.parametrize("group", GROUPS)
+def test_the_graph_computes_the_same(group):
+    torch.manual_seed(0)
+    model = many(torch.nn, group).eval()
+    args, other = (tuple(map(torch.from_numpy, arguments(group, n))) for n in (BATCH, OTHER))
+    batch = tuple({0: Dim("batch", min=2, max=100)} for _ in args)
+    for dims, given in ((None, args), (batch, other)):
+        program = torch.export.export(model, args, dynamic_shapes=dims)
+        signature = program.graph_signature
+        state = {**program.state_dict, **dict(model.named_buffers()), **program.constants}
+        named = {i.arg.name: state.get(i.target) for i in signature.input_specs}
+        named.update(zip(signature.user_inputs, given, strict=True))
+        named.update({f"c_{n.replace('.', '_')}": t for n, t in program.constants.items()})
+        inputs = [n.name for n in program.graph.nodes if n.op == "placeholder"]
+        found = program.graph_module(*(named[n] for n in inputs))
+        assert [n.name for n in program.graph.nodes][-1] == "output"
+        results = found[len(found) - len(signature.user_outputs) :]
+        spec = torch.export.structure.rebuilt(program.program.signature.out_spec, results)
+        for a, b in zip(flat(spec), flat(model(*given)), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
 @pytest.fixture(scope="module")
 def runner(tmp_path_factory):
     return built(ROOT / "tests" / "lowering" / "run.cpp", tmp_path_factory.mktemp("cpp") / "run")
