@@ -16,6 +16,7 @@ from funtorch.export.artifact import Artifact, ArtifactError, read, write
 from funtorch.export.build import Built, Request, axes_of, build, guesses
 from funtorch.export.dims import Range
 from funtorch.export.graph import drawn
+from funtorch.export.graph_signature import GraphSignature, graph_signature
 from funtorch.export.runtime import (
     Program,
     constants_of,
@@ -24,7 +25,6 @@ from funtorch.export.runtime import (
     present_state,
     state_of,
 )
-from funtorch.export.graph_signature import GraphSignature, graph_signature
 from funtorch.func.stateful import module_state
 from funtorch.grad_mode import no_grad
 from funtorch.lowering import aot
