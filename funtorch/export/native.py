@@ -8,6 +8,7 @@ from typing import Any
 from funtorch.export.artifact import Artifact, Fixed, NativeCode, read, write
 from funtorch.export.program import ExportedProgram
 from funtorch.export.runtime import structs_at
+from funtorch.export.training import ExportedStep
 from funtorch.lowering import aot, native
 
 
@@ -52,22 +53,25 @@ def compile_into(
     return skipped
 
 
-def add_fixed(file: Any, program: ExportedProgram) -> dict[str, int]:
-    """Put a program of fixed shapes beside the one of the same module with open dimensions, for C++.
+def add_fixed(file: Any, program: ExportedProgram | ExportedStep) -> dict[str, int]:
+    """Put a program (or step) of fixed shapes beside the same one with open dimensions, for C++.
 
     Returns the sizes that it stands for. Raises ValueError where it is not the same program, or has no
     form without Python.
     """
     found = read(file)
-    stored, fixed = found.programs["forward"], program.artifact().programs["forward"]
+    ((name, fixed),) = program.artifact().programs.items()
+    if name not in found.programs:
+        raise ValueError(f"{file} holds no program {name!r}, but {sorted(found.programs)}")
+    stored = found.programs[name]
     wide, own = stored.signature, fixed.signature
     pairs = list(zip(wide.inputs, own.inputs, strict=False))
     same = len(wide.inputs) == len(own.inputs) and not own.dims
     same = same and all((a.name, a.dtype) == (b.name, b.dtype) for a, b in pairs)
     sizes: dict[str, int] = {}
-    for name in wide.dims:
-        places = [int(b.shape[a.shape.index(name)]) for a, b in pairs if name in a.shape]
-        sizes.update({name: places[0]} if same and places else {})
+    for dim in wide.dims:
+        places = [int(b.shape[a.shape.index(dim)]) for a, b in pairs if dim in a.shape]
+        sizes.update({dim: places[0]} if same and places else {})
     shapes = (
         [list(s.shape) for s in structs_at(wide, sizes)] if len(sizes) == len(wide.dims) else []
     )

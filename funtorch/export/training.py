@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from funtorch.export.artifact import ArtifactError, read, write
+from funtorch.export.artifact import Artifact, ArtifactError, read, write
 from funtorch.export.build import Built, Request, argument_names, axes_of, build
 from funtorch.export.program import assembled, split_state
 from funtorch.export.runtime import Program, constants_of, entries_of
@@ -61,15 +61,18 @@ class ExportedStep:
             if entries[n]["role"] in ("param", "buffer") and entries[n].get("persistent", True)
         }
 
-    def save(self, f: Any, *, extra_files: Mapping[str, Any] | None = None) -> None:
-        """Write the step with its present state to a path or binary file object."""
+    def artifact(self, extra_files: Mapping[str, Any] | None = None) -> Artifact:
+        """What `save` writes."""
         if self._built is None:
             raise RuntimeError("this step was loaded: only the process that exported it can save")
         built = {"train": self._built}
-        made = assembled(
+        return assembled(
             "training_step", built, self.state, self._entries, self._constants, extra_files or {}
         )
-        write(made, f)
+
+    def save(self, f: Any, *, extra_files: Mapping[str, Any] | None = None) -> None:
+        """Write the step with its present state to a path or binary file object."""
+        write(self.artifact(extra_files), f)
 
 
 def step_request(

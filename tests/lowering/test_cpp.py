@@ -269,3 +269,56 @@ def test_open_dimensions_at_fixed_sizes(tmp_path, runner):
     np.testing.assert_allclose(
         torch.export.load(path).module()(x).detach(), model(x).detach(), atol=1e-6
     )
+
+
+STEPS = """
+#include <cstdio>
+#include "funtorch.hpp"
+int main(int, char** argv) try {
+  auto model = ft::load(argv[1], argv[2]);
+  for (int i = 0; i < 100; i++) {
+    int64_t n = i % 5 == 4 ? 3 : 6;  // the last batch of an epoch is smaller
+    std::vector<float> x(static_cast<size_t>(4 * n));
+    std::vector<int64_t> t(static_cast<size_t>(n));
+    for (size_t k = 0; k < x.size(); k++) x[k] = 0.1f * static_cast<float>(k) - 1.0f;
+    for (size_t k = 0; k < t.size(); k++) t[k] = static_cast<int64_t>(k % 3);
+    auto loss = model["train"](ft::Tensor::of<float>({n, 4}, x), ft::Tensor::of<int64_t>({n}, t))[0];
+    std::printf("%.7f\\n", loss.data<float>()[0]);
+  }
+  model["train"](ft::Tensor("float32", {2, 4}), ft::Tensor("int64", {2}));
+} catch (const std::exception& error) { return std::fprintf(stderr, "%s\\n", error.what()), 1; }
+"""
+
+
+def test_training_steps_of_several_sizes(tmp_path):
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3))
+    optimizer = torch.optim.AdamW(net.parameters(), lr=0.01)
+
+    def step(x, t):
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(net(x), t)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    def batch(n):
+        x = (0.1 * np.arange(4 * n, dtype="float32") - 1).reshape(n, 4)
+        return torch.from_numpy(x), torch.arange(n) % 3
+
+    step(*batch(6))
+    path = tmp_path / "train.ftpkg"
+    dim = {0: torch.export.Dim("batch", min=2)}
+    made = {"model": net, "optimizer": optimizer}
+    wide = export_step(step, batch(6), **made, dynamic_shapes=(dim, dim))
+    wide.save(path)
+    for n in (6, 3):
+        assert add_fixed(path, export_step(step, batch(n), **made)) == {"batch": n}
+    (tmp_path / "steps.cpp").write_text(STEPS)
+    found = run(built(tmp_path / "steps.cpp", tmp_path / "steps"), path, PLUGIN)
+    want = [step(*batch(3 if i % 5 == 4 else 6)).item() for i in range(100)]
+    np.testing.assert_allclose([float(w) for w in found.stdout.split()], want, rtol=2e-4, atol=1e-4)
+    assert "there are programs for batch = 6; batch = 3" in found.stderr
+    again = load_step(path)  # any size in Python
+    got = [again(*batch(3 if i % 5 == 4 else 6)).item() for i in range(10)]
+    np.testing.assert_allclose(got, want[:10], rtol=1e-4)
