@@ -28,6 +28,7 @@ class Emission(Walk):
         super().__init__()
         self._main = plan
         self._weights = weights
+        self.quantised: dict[str, Any] = {}  # name of an output of QuantizeLinear: its input
 
     def run(self, inputs: dict[str, Any]) -> list[Any]:
         """The outputs for inputs by name, as tensors."""

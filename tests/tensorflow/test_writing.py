@@ -238,6 +238,25 @@ def test_modes_of_submodules():
     assert plain.trained is plain.program
 
 
+def test_fake_quantisation_passes_gradients_straight_through():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2))
+    net.qconfig = torch.ao.quantization.get_default_qat_qconfig("qnnpack")
+    model, x = torch.ao.quantization.prepare_qat(net), torch.randn(16, 6)
+    model(x)
+    module = to_module(model.apply(torch.ao.quantization.disable_observer), (x,))
+    with tf.GradientTape() as tape:
+        made = module(3 * x.numpy(), training=True)  # parts of it out of the observed range
+        loss = tf.reduce_sum(made**2)
+    y = model(3 * x)
+    (y**2).sum().backward()
+    np.testing.assert_allclose(made, y.detach(), atol=0.05)
+    named = dict(model.named_parameters())
+    got = tape.gradient(loss, {name: module.weights[name] for name in named})
+    for name, parameter in named.items():
+        np.testing.assert_allclose(got[name], parameter.grad, rtol=0.02, atol=0.02)
+
+
 class Scaled(nn.Module):
     def __init__(self):
         super().__init__()

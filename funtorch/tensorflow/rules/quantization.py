@@ -1,4 +1,8 @@
-"""Quantising and its inverse, per tensor, per axis or in blocks."""
+"""Quantising and its inverse, per tensor, per axis or in blocks.
+
+What is quantised and read again at once is a fake quantisation: its gradient passes straight through
+where x is within the range, as PyTorch's does, and none goes to the scale.
+"""
 
 from __future__ import annotations
 
@@ -41,6 +45,7 @@ def quantize_linear(
     saturate: int = 1,
 ) -> Any:
     """x / scale + zero, rounded to even, as integers."""
+    ctx.quantised[ctx.outputs[0]] = x
     dtype = tf.uint8
     if zero is not None:
         dtype = zero.dtype
@@ -73,4 +78,17 @@ def dequantize_linear(
     if zero is not None:
         wide -= tf.cast(_spread(zero, x, axis, block_size), tf.float32)
     made = wide * tf.cast(_spread(scale, x, axis, block_size), tf.float32)
-    return tf.cast(made, ctx.kind(output_dtype) if output_dtype else scale.dtype)
+    made = tf.cast(made, ctx.kind(output_dtype) if output_dtype else scale.dtype)
+    source = _source(ctx)
+    if source is None:
+        return made
+    near = tf.abs(made - source) <= 0.50001 * tf.abs(_spread(scale, x, axis, block_size))
+    through = tf.where(near, source, tf.zeros_like(source))
+    return tf.stop_gradient(made) + (through - tf.stop_gradient(through))  # the value is made's
+
+
+def _source(ctx: Any) -> Any:
+    """What was quantised, perhaps clipped, to make the input of the present step; else None."""
+    name = ctx.step.inputs[0]
+    maker = next((s for s in ctx.now.steps if name in s.outputs and s.op == "Clip"), None)
+    return ctx.quantised.get(maker.inputs[0] if maker else name)
