@@ -8,10 +8,12 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from funtorch import dtypes
 from funtorch.grad_mode import mode
 from funtorch.methods import METHODS
-from funtorch.ops import creation
+from funtorch.ops import creation, from_data
 from funtorch.ops._declare import TABLE, Declaration
 from funtorch.ops.memory import convert
 from funtorch.overrides import FORWARDERS, KNOWN_AS, SPACES, forwarders_of, overridable
@@ -242,6 +244,15 @@ def _binary(name: str) -> Callable[..., Any]:
     return operator
 
 
+def _changing(name: str) -> Callable[..., Any]:
+    method = in_place(TABLE[name])
+
+    def operator(self: Tensor, other: Any) -> Any:
+        return NotImplemented if isinstance(other, np.ndarray) else method(self, other)
+
+    return operator
+
+
 _DESCRIPTORS = ("add", "mul", "bitwise_and", "bitwise_or", "bitwise_xor", "matmul")
 """Whose reflected forms take tensors only; the others are plain functions in PyTorch."""
 
@@ -265,19 +276,24 @@ def _reflected(name: str) -> Callable[..., Any]:
 
 def _divided_by(self: Tensor, other: Any) -> Any:
     """other / self, as PyTorch computes it."""
-    return NotImplemented if _foreign(other) else self.reciprocal() * other
+    if _foreign(other) and not isinstance(other, np.ndarray):
+        return NotImplemented
+    return self.reciprocal() * other
 
 
 def _foreign(other: Any) -> bool:
-    return not isinstance(other, Tensor | bool | int | float | complex) and not hasattr(
-        other, "dtype"
-    )
+    """Of a type whose operators come first? With an array NumPy computes, and gives a tensor."""
+    if isinstance(other, Tensor | bool | int | float | complex):
+        return False
+    return isinstance(other, np.ndarray) or not hasattr(other, "dtype")
 
 
 def _compared(name: str) -> Callable[..., Any]:
     facade = TABLE[name].facade
 
     def operator(self: Tensor, other: Any) -> Any:
+        if isinstance(other, np.ndarray) and name == "eq":
+            other = from_data.as_tensor(other)
         if other is None or _foreign(other):
             return NotImplemented
         return facade(self, other)
@@ -294,7 +310,7 @@ def bind_operators() -> None:
         setattr(Tensor, dunder, _binary(name))
         setattr(Tensor, f"__r{bare}__", _reflected(name))
         if name != "matmul":
-            setattr(Tensor, f"__i{bare}__", in_place(TABLE[name]))
+            setattr(Tensor, f"__i{bare}__", _changing(name))
     Tensor.__rtruediv__ = Tensor.__rdiv__ = _divided_by  # type: ignore[attr-defined]
     for dunder, name in COMPARED.items():
         if name in TABLE:

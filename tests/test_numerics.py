@@ -27,3 +27,26 @@ def test_quotients(name: str) -> None:
     ours, theirs = (QUOTIENTS[name](t, *map(t.tensor, arrays)) for t in (funtorch, torch))
     assert str(ours.dtype) == str(theirs.dtype)
     np.testing.assert_array_equal(ours.tolist(), theirs.tolist())
+
+
+WITH_ARRAYS = """
+    x + a|a + x|a - x|x * a|a / x|x / a|a**x|x % a|x // a|x @ a|x == a|a == x|x != a|x < a|a >= x
+    |x + np.float32(2)|np.float64(2) * x|x == np.array(5.0)|np.isnan(x)|np.exp(x)|np.add(x, a)|x.eq(a)
+    |np.maximum(a, x)|np.concatenate([x, a])|np.sum(x)|np.where(a > 1, x, a)|a[t.tensor([0, 2])]
+    |x[a > 1]|x.__iadd__(a)|np.argsort(x)|np.ones(1) + t.ones(1, requires_grad=True)
+""".replace("\n", "").split("|")
+
+
+@pytest.mark.filterwarnings("ignore:__array_wrap__:DeprecationWarning")  # real PyTorch's
+@pytest.mark.parametrize("line", WITH_ARRAYS)
+def test_with_arrays(line: str) -> None:
+    """NumPy computes, and gives a tensor, or neither library can."""
+    found = []
+    for t in (funtorch, torch):
+        x, a = t.tensor([0.5, 5.0, 2.0]), np.arange(3.0) + 1
+        try:
+            made = eval(line.strip(), {"np": np, "t": t, "x": x, "a": a})
+            found.append((type(made).__name__, repr(made)))
+        except (TypeError, RuntimeError) as error:
+            found.append(type(error))
+    assert found[0] == found[1]

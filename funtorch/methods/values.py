@@ -105,7 +105,8 @@ def __array__(self: Tensor, dtype: Any = None, copy: Any = None) -> np.ndarray[A
 
 @method
 def __array_wrap__(self: Tensor, array: Any, context: Any = None, scalar: bool = False) -> Tensor:
-    return TABLE["from_numpy"].facade(np.asarray(array))
+    array = np.asarray(array)
+    return TABLE["from_numpy"].facade(array.astype(np.uint8) if array.dtype == bool else array)
 
 
 @method

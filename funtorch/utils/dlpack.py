@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from funtorch.device import device as as_device
 from funtorch.lowering import Value, aval_of
 from funtorch.lowering.x64 import x64
 from funtorch.tensor import Tensor, from_host, wrap
@@ -32,11 +33,21 @@ def to_dlpack(tensor: Tensor) -> Any:
     return tensor.__dlpack__()
 
 
-def from_dlpack(ext_tensor: Any) -> Tensor:
-    """A tensor with the elements of another library's array.
+def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None) -> Tensor:
+    """A tensor with the elements of another library's array, on a device.
 
     The memory is shared where it is contiguous, but writes are not: XLA's arrays never change.
+    copy: True makes a copy in any case; False raises BufferError if there has to be one.
     """
+    made = _imported(ext_tensor)
+    if device is not None and made.device != as_device(device):
+        if copy is False:
+            raise BufferError(f"from_dlpack: moving to {device} is a copy, but copy=False was given")
+        return made.to(device)
+    return made.clone() if copy else made
+
+
+def _imported(ext_tensor: Any) -> Tensor:
     if not hasattr(ext_tensor, "__dlpack__"):
         ext_tensor = _Capsule(ext_tensor)
     with x64():
