@@ -16,10 +16,11 @@ import jax
 from funtorch.lowering.aval import Place
 from funtorch.lowering.diskcache import switch_on
 from funtorch.lowering.forked import check
-from funtorch.lowering.op import lowering_for
+from funtorch.lowering.op import lowering_for, platform
 from funtorch.lowering.program import Program, ScalarPlan, prune, run
 from funtorch.lowering.stats import Compilation, stats
 from funtorch.lowering.x64 import x64
+from funtorch.lowering.xla import compile_lowered
 from jax.sharding import SingleDeviceSharding
 
 Compiled = Callable[..., list[Any]]
@@ -156,7 +157,7 @@ def compile_program(
         ]
         packed = [jax.ShapeDtypeStruct(p.shape, p.dtype) for p in plan.pack(plan.values)]
         jitted = jax.jit(pure, donate_argnums=donated, keep_unused=True, out_shardings=sharding)
-        compiled = jitted.lower(*structs, *packed).compile()
+        compiled = compile_lowered(jitted.lower(*structs, *packed), platform())
     seconds = time.perf_counter() - start
     memory = compiled.memory_analysis()
     scratch = 0 if memory is None else int(memory.temp_size_in_bytes)

@@ -18,6 +18,7 @@ from typing import Any
 import jax
 import jaxlib
 from funtorch.lowering.x64 import x64
+from funtorch.lowering.xla import compile_lowered
 from jax.extend import backend
 
 Target = dict[str, Any]
@@ -43,7 +44,7 @@ def compiled(function: Any, structs: Sequence[jax.ShapeDtypeStruct]) -> bytes:
     Raises NoExecutableError for code that calls into Python or into libraries beside XLA.
     """
     with x64():
-        made = jax.jit(function, keep_unused=True).lower(*structs).compile()
+        made = compile_lowered(jax.jit(function, keep_unused=True).lower(*structs))
     executable: Any = made.runtime_executable()
     calls = {c for m in executable.hlo_modules() for c in _CALLS.findall(m.to_string())}
     foreign = sorted(c for c in calls if not _OWN_CALLS.match(c))
