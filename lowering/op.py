@@ -154,12 +154,13 @@ _target = _Target()
 
 
 class lowering_for:  # noqa: N801  (reads as a verb at its uses: `with lowering_for(place)`)
-    """Context in which lowerings see the platform they are compiled for (`platform()`)."""
+    """Context in which lowerings see what they are for (`platform()`): a place, or a format."""
 
     __slots__ = ("before", "name")
 
-    def __init__(self, place: Place) -> None:
-        self.name = "cpu" if place == META else place.platform
+    def __init__(self, place: Place | str) -> None:
+        named = "cpu" if place == META else place
+        self.name = named if isinstance(named, str) else named.platform
 
     def __enter__(self) -> None:
         self.before = _target.platform
@@ -170,5 +171,5 @@ class lowering_for:  # noqa: N801  (reads as a verb at its uses: `with lowering_
 
 
 def platform() -> str:
-    """'cpu' or 'gpu': the platform that the lowering now running is for."""
+    """'cpu' or 'gpu': the platform that the lowering now running is for; 'onnx' if for a file."""
     return _target.platform

