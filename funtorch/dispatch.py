@@ -27,9 +27,10 @@ class OpInfo:
 
     saves(statics) -> (indices of the tensor inputs whose values the gradient needs, whether
     PyTorch saves the result instead of an input).
+    undefined: the output requires grad, but its gradient ends here: inputs get None, not zeros.
     """
 
-    __slots__ = ("differentiable", "memo", "name", "node", "op", "pointwise", "saves")
+    __slots__ = ("differentiable", "memo", "name", "node", "op", "pointwise", "saves", "undefined")
 
     def __init__(
         self,
@@ -39,6 +40,7 @@ class OpInfo:
         grad_name: str | None = None,
         differentiable: bool = True,
         pointwise: bool = False,
+        undefined: bool = False,
     ) -> None:
         self.op = op
         self.name = op.name
@@ -46,6 +48,7 @@ class OpInfo:
         self.node = node_class(grad_name or default_grad_name(op.label))
         self.differentiable = differentiable
         self.pointwise = pointwise
+        self.undefined = undefined
         self.memo: dict[Any, Instance] = {}
 
 
@@ -162,7 +165,8 @@ def attach(
         for tensor, value in zip(tensors, values, strict=True):
             if value.trace is not transform and tensor._requires:
                 transform.origins.setdefault(value, tensor)
-    node: OpNode = info.node(tuple([gradient_edge(t) for t in tensors]), inst.out_avals)
+    edges = [None if info.undefined else gradient_edge(t) for t in tensors]
+    node: OpNode = info.node(tuple(edges), inst.out_avals)
     node.inst = inst
     node.scalars = scalars
     if info.saves is None or residuals is not None:

@@ -226,6 +226,8 @@ def _apply_op(node: OpNode, grads: Grads, create_graph: bool) -> Grads:
         )
     inst = node.inst
     wrt = differentiated(node)
+    if not wrt:
+        return [None] * len(node.edges)
     given = tuple(i for i, g in enumerate(grads) if g is not None)
     cotangents = [_fitting(grads[i], inst.out_avals[i]) for i in given]
     _check_versions(node, wrt, given)

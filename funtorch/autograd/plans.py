@@ -202,6 +202,8 @@ class _Maker:
         node = self.nodes[number]
         inst = node.inst
         wrt, given = differentiated(node), tuple(i for i, g in enumerate(grads) if g is not None)
+        if not wrt:
+            return
         if node.residuals is not None:
             wrt = node.residuals[0]
             vjp = residual_vjp_instance(inst, wrt, given)

@@ -101,6 +101,7 @@ def op(
     saves: Sequence[str] | None = None,
     grad_name: str | None = None,
     differentiable: bool = True,
+    undefined: bool = False,
     layout: str | None = None,
     returns: str | None = None,
     varargs: str | None = None,
@@ -123,6 +124,7 @@ def op(
             grad_name=grad_name,
             differentiable=differentiable,
             pointwise=layout == "pointwise",
+            undefined=undefined,
         )
         many = str(body.__annotations__.get("return", "")).startswith(("tuple", "list"))
         result_type = _result_type(own_name, returns)

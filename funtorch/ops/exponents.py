@@ -14,10 +14,20 @@ from funtorch.ops.memory import convert
 from funtorch.tensor import Tensor, dtype_of
 
 
-def _log_of_sum(name: str, lower: Any, meaning: str) -> None:
+def _log_of_sum(name: str, lower: Any, power: Any, meaning: str) -> None:
+    """power: the function of which `lower` is the logarithm of the sum."""
+    log_of_sum = jax.custom_jvp(lower)
+
+    def jvp(primals: Any, tangents: Any) -> Any:
+        (x, y), (dx, dy) = primals, tangents
+        # PyTorch's formula: NaN where both operands are infinite and equal.
+        return log_of_sum(x, y), dx / (1 + power(y - x)) + dy / (1 + power(x - y))
+
+    log_of_sum.defjvp(jvp)
+
     def body(self: Array, other: Array) -> Array:
         refuse(name, self, "b", "i")
-        return lower(self, other)
+        return log_of_sum(*jnp.broadcast_arrays(self, other))
 
     body.__name__ = name
     body.__doc__ = f"{meaning} self, other: [...] -> [...]"
@@ -28,8 +38,8 @@ def _log_of_sum(name: str, lower: Any, meaning: str) -> None:
     )(body)
 
 
-_log_of_sum("logaddexp", jnp.logaddexp, "log(exp(self) + exp(other)) without overflow.")
-_log_of_sum("logaddexp2", jnp.logaddexp2, "log2(2 ** self + 2 ** other) without overflow.")
+_log_of_sum("logaddexp", jnp.logaddexp, jnp.exp, "log(exp(self) + exp(other)) without overflow.")
+_log_of_sum("logaddexp2", jnp.logaddexp2, jnp.exp2, "log2(2 ** self + 2 ** other) without overflow.")
 
 
 @composite("method", "inplace", out="cast")

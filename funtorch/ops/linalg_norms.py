@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -18,7 +19,7 @@ from funtorch.ops.linalg_decompositions import (
     linalg_svdvals,
 )
 from funtorch.ops.linalg_solve import inverse
-from funtorch.ops.reductions import all_dims, extreme, safe_root
+from funtorch.ops.reductions import all_dims, extreme
 from funtorch.ops.view_ops import diagonal, wrap_dim
 from funtorch.tensor import Tensor
 
@@ -29,7 +30,6 @@ Ints = Any
 
 def vector_norm_of(x: Array, p: float, axes: tuple[int, ...], keepdim: bool) -> Array:
     """The p-norm over some dimensions; its gradient at zero is zero."""
-    size = jnp.abs(x) if jnp.iscomplexobj(x) else x
     if p == 0:
         return (x != 0).astype(jnp.real(x).dtype).sum(axes, keepdims=keepdim)
     if p in (float("inf"), float("-inf")):
@@ -38,11 +38,33 @@ def vector_norm_of(x: Array, p: float, axes: tuple[int, ...], keepdim: bool) -> 
         return _absolute(x).sum(axes, keepdims=keepdim)
     if x.dtype in (jnp.float16, jnp.bfloat16) and p != 2:
         return vector_norm_of(x.astype(jnp.float32), p, axes, keepdim).astype(x.dtype)
+    found = _power_norm(x, p, axes)
+    return found if keepdim else found.squeeze(axes)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
+def _power_norm(x: Array, p: float, axes: tuple[int, ...]) -> Array:
+    """(sum |x| ** p) ** (1 / p), with dimensions kept."""
     if p == 2:
-        squares = jnp.real(x * jnp.conj(x)) if jnp.iscomplexobj(x) else size * size
-        return safe_root(squares.sum(axes, keepdims=keepdim))
-    powers = _safe_power(_absolute(x), p).sum(axes, keepdims=keepdim)
+        squares = jnp.real(x * jnp.conj(x)) if jnp.iscomplexobj(x) else x * x
+        return jnp.sqrt(squares.sum(axes, keepdims=True))
+    powers = _safe_power(_absolute(x), p).sum(axes, keepdims=True)
     return _safe_power(powers, 1 / p)
+
+
+@_power_norm.defjvp
+def _power_norm_jvp(p, axes, primals, tangents):  # type: ignore[no-untyped-def]
+    """PyTorch's formulas, which decide what becomes of second derivatives at zero."""
+    x, norm = primals[0], _power_norm(*primals, p, axes)
+    if p == 2:
+        slope = jnp.where(norm == 0, 0, x / norm)
+    else:
+        sign, size = TABLE["sgn"].facade.lower(x), _absolute(x)  # type: ignore[attr-defined]
+        powers = size ** (p - 1) if p < 2 else size * size ** (p - 2)
+        powers = jnp.where(x == 0, 0, powers) if p < 1 else powers
+        over = norm ** (1 - p) if p < 1 else jnp.where(norm == 0, 0, 1 / norm ** (p - 1))
+        slope = sign * powers * over
+    return norm, jnp.real(jnp.conj(slope) * tangents[0]).sum(axes, keepdims=True)
 
 
 def _absolute(x: Array) -> Array:
@@ -55,8 +77,9 @@ def _safe_power(x: Array, p: float) -> Array:
     return jnp.where(x == 0, 0.0 if p > 0 else jnp.inf, safe**p).astype(x.dtype)
 
 
-@op(function=False, saves=("self", "result"), grad_name="LinalgVectorNormBackward0")
-def _vector_norm(self: Array, p: float, dim: Ints, keepdim: bool, dtype: Dtype | None) -> Array:
+def _norm_of_vectors(
+    self: Array, p: float, dim: Ints, keepdim: bool, dtype: Dtype | None
+) -> Array:
     x = self if dtype is None else self.astype(dtype)
     if not jnp.issubdtype(x.dtype, jnp.inexact):
         raise RuntimeError(
@@ -64,6 +87,20 @@ def _vector_norm(self: Array, p: float, dim: Ints, keepdim: bool, dtype: Dtype |
             f"{dtypes.of(x.dtype).name.capitalize()}"
         )
     return vector_norm_of(x, p, all_dims(dim, x.ndim), keepdim)
+
+
+_BACKWARD = "LinalgVectorNormBackward0"
+_p_norm = op(name="_vector_norm", function=False, saves=("self", "result"), grad_name=_BACKWARD)(
+    _norm_of_vectors
+)
+_zero_norm = op(name="_zero_norm", function=False, undefined=True, grad_name=_BACKWARD)(
+    _norm_of_vectors
+)
+
+
+def _vector_norm(x: Tensor, p: float, dim: Any, keepdim: bool, dtype: Any) -> Tensor:
+    found = _zero_norm if p == 0 else _p_norm
+    return found(x, p, dim, keepdim, dtype)
 
 
 @composite("linalg", function=False)

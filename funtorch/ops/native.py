@@ -20,12 +20,15 @@ from funtorch.tensor import Tensor, dtype_of, from_host, size_of
 # Norms with their statistics --------------------------------------------------------------------
 
 
-@op(function=False, differentiable=False)
-def _statistics(self: Array, axes: Any, eps: float) -> tuple[Array, Array]:
+def _mean_and_rstd(self: Array, axes: Any, eps: float) -> tuple[Array, Array]:
     """(mean, 1 / standard deviation) over some axes."""
     mean = self.mean(axes)
     var = jnp.square(self - self.mean(axes, keepdims=True)).mean(axes)
     return mean, lax.rsqrt(var + eps)
+
+
+_statistics = op(name="_statistics", function=False, differentiable=False)(_mean_and_rstd)
+_group_statistics = op(name="_group_statistics", function=False)(_mean_and_rstd)
 
 
 @composite()
@@ -47,7 +50,7 @@ def native_group_norm(
     """(group_norm, mean, reciprocal standard deviation), the last two [N, group]."""
     out = group_norm(self, group, weight, bias, eps)
     rows = self.reshape(N, group, C // group * HxW)
-    mean, rstd = _statistics(rows, (2,), eps)
+    mean, rstd = _group_statistics(rows, (2,), eps)
     return out, mean, rstd
 
 

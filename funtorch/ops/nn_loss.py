@@ -464,6 +464,19 @@ def _tensor_reduced(loss: Tensor, how: str) -> Tensor:
     return loss.sum() if how == "sum" else loss
 
 
+@jax.custom_jvp
+def _log1p_of_exp(x: Array) -> Array:
+    return jnp.log1p(jnp.exp(x))
+
+
+_log1p_of_exp.defjvps(lambda dx, out, x: lax.logistic(x) * dx)
+
+
+@op(function=False, promote="float", grad_name="SoftMarginLossBackward0", layout="pointwise")
+def _soft_margin(self: Array, target: Array) -> Array:
+    return _log1p_of_exp(-target * self)
+
+
 @composite("functional", function=False)
 def soft_margin_loss(
     input: Tensor,
@@ -474,7 +487,7 @@ def soft_margin_loss(
 ) -> Tensor:
     """log(1 + exp(-target * input)). [...], [...] -> [] or [...]"""
     how = legacy_reduction(size_average, reduce, reduction)
-    return _tensor_reduced((-target * input).exp().log1p(), how)
+    return _tensor_reduced(_soft_margin(input, target), how)
 
 
 @op(function=False, grad_name="MeanBackward0", layout="pointwise")

@@ -184,17 +184,24 @@ def floor_divide(self: Array, other: Array) -> Array:
     return _rounded_divide(self, other, "floor")
 
 
+@jax.custom_jvp
+def _remainder(x: Array, y: Array) -> Array:
+    beyond = jnp.isinf(y) & jnp.isfinite(x) & (x != 0) & ((x < 0) != (y < 0))
+    return jnp.where(beyond, y, jnp.remainder(x, y))
+
+
+@_remainder.defjvp
+def _remainder_jvp(primals, tangents):  # type: ignore[no-untyped-def]
+    return _remainder(*primals), tangents[0] - tangents[1] * _floor_of(*primals)
+
+
 @op("method", "inplace", promote="arith", layout="pointwise", saves=("other", "self"))
 def remainder(self: Array | Scalar, other: Array | Scalar) -> Array:
     """The remainder with the sign of the divisor (Python's %). [...], [...] -> [...]"""
-    first, second = _arrays(self, other)
+    first, second = jnp.broadcast_arrays(*_arrays(self, other))
     refuse("remainder", first, "b", "c")
     if _floating(first):
-        return jnp.where(
-            jnp.isinf(second) & jnp.isfinite(first) & (first != 0) & ((first < 0) != (second < 0)),
-            second,
-            jnp.remainder(first, second),
-        )
+        return _remainder(first, second)
     safe = jnp.where(second == 0, jnp.ones_like(second), second)
     return jnp.remainder(first, safe)
 
@@ -363,7 +370,8 @@ def _nextafter(x: Array, y: Array) -> Array:
 
 @_nextafter.defjvp
 def _nextafter_jvp(primals, tangents):  # type: ignore[no-untyped-def]
-    raise NotImplementedError("the derivative for 'nextafter' is not implemented.")
+    (x, y), (dx, dy) = primals, tangents
+    return _nextafter(x, y), jnp.where(x != y, dx, 0) + jnp.zeros_like(dy)
 
 
 @op("method", "inplace", promote="arith", layout="pointwise")

@@ -130,20 +130,20 @@ def _var(self: Array, dim: Ints, correction: float, keepdim: bool) -> Array:
 
 
 @jax.custom_jvp
-def safe_root(x: Array) -> Array:
+def _safe_root(x: Array) -> Array:
     return jnp.sqrt(x)
 
 
-@safe_root.defjvp
+@_safe_root.defjvp
 def _root_jvp(primals, tangents):  # type: ignore[no-untyped-def]
-    out = safe_root(*primals)
+    out = _safe_root(*primals)
     # At zero spread PyTorch's gradient of std is 0, not infinite.
     return out, jnp.where(out == 0, 0, tangents[0] / (2 * jnp.where(out == 0, 1, out)))
 
 
 @op(function=False, saves=("self", "result"), grad_name="StdBackward0")
 def _std(self: Array, dim: Ints, correction: float, keepdim: bool) -> Array:
-    return safe_root(_variance(self, all_dims(dim, self.ndim), correction, keepdim))
+    return _safe_root(_variance(self, all_dims(dim, self.ndim), correction, keepdim))
 
 
 def _spread_arguments(dim: Any, unbiased: Any, correction: Any) -> tuple[Any, float]:
