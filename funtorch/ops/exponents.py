@@ -39,7 +39,9 @@ def _log_of_sum(name: str, lower: Any, power: Any, meaning: str) -> None:
 
 
 _log_of_sum("logaddexp", jnp.logaddexp, jnp.exp, "log(exp(self) + exp(other)) without overflow.")
-_log_of_sum("logaddexp2", jnp.logaddexp2, jnp.exp2, "log2(2 ** self + 2 ** other) without overflow.")
+_log_of_sum(
+    "logaddexp2", jnp.logaddexp2, jnp.exp2, "log2(2 ** self + 2 ** other) without overflow."
+)
 
 
 @composite("method", "inplace", out="cast")

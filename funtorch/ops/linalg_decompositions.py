@@ -209,17 +209,24 @@ def orgqr(self: Array, tau: Array) -> Array:
     return reflect(self, tau, eye, reverse=True, adjoint=False)
 
 
-@op("method", order=columns_first())
-def ormqr(
-    self: Array, tau: Array, other: Array, left: bool = True, transpose: bool = False
-) -> Array:
-    """The product of Q, held as reflections, with a matrix, from the left or the right."""
+@op(function=False, order=columns_first(), grad_name="OrmqrBackward0")
+def _ormqr(self: Array, tau: Array, other: Array, left: bool, transpose: bool) -> Array:
     inexact("torch.ormqr", self)
     _check_ormqr(self, tau, other, left)
     x = other if left else _adjoint(other)
     flip = transpose if left else not transpose
     out = reflect(self, tau, x, reverse=not flip, adjoint=flip)
     return out if left else _adjoint(out)
+
+
+@composite("method")
+def ormqr(
+    self: Tensor, tau: Tensor, other: Tensor, left: bool = True, transpose: bool = False
+) -> Tensor:
+    """The product of Q, held as reflections, with a matrix, from the left or the right."""
+    if not tau.numel():
+        self, tau = self.detach(), tau.detach()  # as in PyTorch, no reflections have no gradient
+    return _ormqr(self, tau, other, bool(left), bool(transpose))
 
 
 def _check_ormqr(a: Array, tau: Array, other: Array, left: bool) -> None:

@@ -13,11 +13,10 @@ from funtorch import dtypes
 from funtorch.ops._declare import TABLE, Array, Dtype, composite, op, return_type
 from funtorch.ops._linalg import square
 from funtorch.ops.linalg_decompositions import (
-    linalg_eigh,
     linalg_eigvalsh,
-    linalg_svd,
     linalg_svdvals,
 )
+from funtorch.ops.linalg_pinv import default_rtol
 from funtorch.ops.linalg_solve import inverse
 from funtorch.ops.reductions import all_dims, extreme
 from funtorch.ops.view_ops import diagonal, wrap_dim
@@ -77,9 +76,7 @@ def _safe_power(x: Array, p: float) -> Array:
     return jnp.where(x == 0, 0.0 if p > 0 else jnp.inf, safe**p).astype(x.dtype)
 
 
-def _norm_of_vectors(
-    self: Array, p: float, dim: Ints, keepdim: bool, dtype: Dtype | None
-) -> Array:
+def _norm_of_vectors(self: Array, p: float, dim: Ints, keepdim: bool, dtype: Dtype | None) -> Array:
     x = self if dtype is None else self.astype(dtype)
     if not jnp.issubdtype(x.dtype, jnp.inexact):
         raise RuntimeError(
@@ -167,7 +164,10 @@ def _matrix_norm(x: Tensor, order: Any, dims: tuple[int, int], keepdim: bool) ->
         return _kept(_of_singular(values, order), dims, keepdim)
     summed, rest = dims if abs(order) == 1 else dims[::-1]
     sums = linalg_vector_norm(x, 1, summed, True)
-    found = sums.amax(rest, True) if order > 0 else sums.amin(rest, True)
+    if order > 0 and not sums.shape[rest]:
+        found = sums.sum(rest, True)
+    else:
+        found = sums.amax(rest, True) if order > 0 else sums.amin(rest, True)
     return found if keepdim else found.squeeze(dims)
 
 
@@ -268,29 +268,6 @@ def _inverse_or_infinite(x: Tensor) -> Tensor:
     return from_ex.inverse.masked_fill(singular, math.inf)
 
 
-def _tolerances(x: Tensor, largest: Tensor, atol: Any, rtol: Any) -> Any:
-    """max(atol, rtol * largest), with PyTorch's default for rtol."""
-    if rtol is None:
-        eps = dtypes_eps(x)
-        default = eps * max(x.shape[-2:])
-        if atol is None:
-            rtol = default
-        elif isinstance(atol, Tensor):
-            rtol = (atol > 0).logical_not().to(largest.dtype) * default
-        else:
-            rtol = 0.0 if atol > 0 else default
-    atol = 0.0 if atol is None else atol
-    scaled = largest * rtol
-    if isinstance(atol, Tensor):
-        return atol.to(scaled.dtype).maximum(scaled)
-    return scaled.clamp_min(float(atol))
-
-
-def dtypes_eps(x: Tensor) -> float:
-    """The machine epsilon of a tensor's dtype."""
-    return float(jnp.finfo(x.dtype.numpy).eps)
-
-
 def _spectrum(x: Tensor, hermitian: bool) -> Tensor:
     return linalg_eigvalsh(x).abs() if hermitian else linalg_svdvals(x)
 
@@ -319,46 +296,13 @@ def linalg_matrix_rank(
     values = _spectrum(self, hermitian)
     if not values.shape[-1]:
         return values.new_zeros(tuple(values.shape[:-1])).long()
-    limit = _tolerances(self, values.amax(-1), atol, rtol)
-    return (values > limit.unsqueeze(-1)).sum(-1)
-
-
-def _pinv(x: Tensor, atol: Any, rtol: Any, hermitian: bool) -> Tensor:
-    if not x.numel():
-        return x.mH.clone()
-    if hermitian:
-        values, vectors = linalg_eigh(x)
-        size, left, right = values.abs(), vectors, vectors
+    atol, rtol = default_rtol(self, atol, rtol)
+    limit = values.amax(-1) * rtol
+    if isinstance(atol, Tensor):
+        limit = atol.to(limit.dtype).maximum(limit)
     else:
-        left, values, vh = linalg_svd(x, full_matrices=False)
-        size, right = values, vh.mH
-    limit = _tolerances(x, size.amax(-1), atol, rtol).unsqueeze(-1)
-    inverse = (1 / values.masked_fill(size <= limit, 1)).masked_fill(size <= limit, 0)
-    return (right * inverse.unsqueeze(-2).to(right.dtype)) @ left.mH
-
-
-@composite("linalg", function=False, out="cast all")
-def linalg_pinv(
-    self: Tensor,
-    rcond: Any = None,
-    hermitian: bool = False,
-    *,
-    atol: Any = None,
-    rtol: Any = None,
-) -> Tensor:
-    """The Moore-Penrose inverse. [..., m, n] -> [..., n, m]"""
-    if self.ndim < 2:
-        raise RuntimeError("linalg.pinv: The input tensor A must have at least 2 dimensions.")
-    _check_inexact("linalg.pinv", self)
-    if rcond is not None and rtol is None:
-        atol, rtol = 0.0, rcond
-    return _pinv(self, atol, rtol, hermitian)
-
-
-@composite("method", out="cast all")
-def pinverse(self: Tensor, rcond: float = 1e-15) -> Tensor:
-    """`torch.linalg.pinv` with an older default."""
-    return linalg_pinv(self, rcond)
+        limit = limit.clamp_min(float(atol))
+    return (values > limit.unsqueeze(-1)).sum(-1)
 
 
 # Determinants, powers ---------------------------------------------------------------------------

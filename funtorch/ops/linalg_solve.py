@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from funtorch.dispatch import to_host
 from funtorch.ops._declare import Array, composite, op, return_type
 from funtorch.ops._linalg import (
     check_info,
     columns_first,
     matrices,
-    readable,
     same_dtype,
     square,
 )
@@ -199,7 +196,7 @@ def lu_solve(self: Array, LU_data: Array, LU_pivots: Array) -> Array:
 # Solving ----------------------------------------------------------------------------------------
 
 
-def _is_vector(a: Array, b: Array) -> bool:
+def is_vector(a: Array, b: Array) -> bool:
     """Does B hold vectors rather than matrices? PyTorch's rule."""
     return b.ndim == 1 or (a.ndim - 1 == b.ndim and b.shape == a.shape[:-1])
 
@@ -208,7 +205,7 @@ def _is_vector(a: Array, b: Array) -> bool:
 def _solve(self: Array, B: Array, left: bool, name: str) -> tuple[Array, Array]:
     square(name, self)
     same_dtype(name, self, B)
-    vector = _is_vector(self, B)
+    vector = is_vector(self, B)
     if vector and not left:
         raise RuntimeError(
             f"{name}: Vector broadcasting of the left hand side is not supported for left=False."
@@ -340,22 +337,24 @@ def _check_factor(name: str, b: Array, factor: Array) -> None:
         )
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def _cholesky_solved(b: Array, factor: Array, upper: bool) -> Array:
-    lower = _adjoint(jnp.triu(factor)) if upper else jnp.tril(factor)
-    y = _triangular(lower, b, upper=False, left=True, unit=False)
-    return _triangular(_adjoint(lower), y, upper=True, left=True, unit=False)
+    """Solved with the one triangle; for derivatives, as in PyTorch, the factor counts in both."""
+    batch = jnp.broadcast_shapes(b.shape[:-2], factor.shape[:-2])
+    b = jnp.broadcast_to(b, (*batch, *b.shape[-2:]))
+    full = _adjoint(factor) if upper else factor
 
+    def solve(_: Any, b: Array) -> Array:
+        lower = jnp.tril(full)
+        y = _triangular(lower, b, upper=False, left=True, unit=False)
+        return _triangular(_adjoint(lower), y, upper=True, left=True, unit=False)
 
-@_cholesky_solved.defjvp
-def _cholesky_solved_jvp(upper, primals, tangents):  # type: ignore[no-untyped-def]
-    """As PyTorch derives it: the tangent of the factor counts in both triangles."""
-    (b, factor), (db, moved) = primals, tangents
-    x = _cholesky_solved(b, factor, upper)
-    lower = _adjoint(jnp.triu(factor)) if upper else jnp.tril(factor)
-    moved = _adjoint(moved) if upper else moved
-    change = moved @ (_adjoint(lower) @ x) + lower @ (_adjoint(moved) @ x)
-    return x, _cholesky_solved(db - change, factor, upper)
+    def solve_transposed(_: Any, b: Array) -> Array:
+        return jnp.conj(solve(_, jnp.conj(b)))
+
+    def times(x: Array) -> Array:
+        return full @ (_adjoint(full) @ x)
+
+    return lax.custom_linear_solve(times, b, solve, solve_transposed)
 
 
 @op("method", order=columns_first(), out="cast all")
@@ -413,83 +412,3 @@ def linalg_tensorsolve(self: Tensor, B: Tensor, dims: Dims = None) -> Tensor:
             f"prod(self.shape[:other.ndim]), but got {self.numel() // max(size, 1)} != {size}"
         )
     return linalg_solve(self.reshape(size, size), B.reshape(size)).reshape(*rest)
-
-
-# Least squares ------------------------------------------------------------------------------------
-
-
-def _least_squares(a: Array, b: Array, rcond: float) -> tuple[Array, Array, Array]:
-    """(solution, rank, singular values) of smallest norm, by the singular value decomposition."""
-    u, s, vh = jnp.linalg.svd(a, full_matrices=False)
-    large = s > rcond * s[..., :1]
-    inverse = jnp.where(large, 1 / jnp.where(large, s, 1), 0).astype(a.dtype)
-    solution = _adjoint(vh) @ (inverse[..., None] * (_adjoint(u) @ b))
-    return solution, large.sum(-1), s
-
-
-@op(function=False, grad_name="LinalgLstsqBackward0", order=columns_first())
-def _lstsq(
-    self: Array, B: Array, rcond: float | None, driver: str
-) -> tuple[Array, Array, Array, Array]:
-    m, n = self.shape[-2:]
-    vector = _is_vector(self, B) and self.ndim - 1 == B.ndim
-    b = B[..., None] if vector else B
-    batch = jnp.broadcast_shapes(self.shape[:-2], b.shape[:-2])
-    a = jnp.broadcast_to(self, (*batch, m, n))
-    b = jnp.broadcast_to(b, (*batch, *b.shape[-2:]))
-    eps = float(jnp.finfo(self.dtype).eps)
-    tolerance = eps * max(m, n) if rcond is None else rcond
-    if driver == "gels":
-        solution = jnp.linalg.pinv(a) @ b
-        rank, s = jnp.zeros((0,), jnp.int64), jnp.zeros((0,), jnp.real(a).dtype)
-    else:
-        solution, rank, s = _least_squares(a, b, tolerance)
-    residuals = jnp.zeros((0,), jnp.real(a).dtype)
-    if m > n and driver != "gelsy":
-        gap = a @ solution - b
-        residuals = jnp.real(gap * jnp.conj(gap)).sum(-2)
-    if driver == "gelsy":
-        s = jnp.zeros((0,), s.dtype)
-    return (solution[..., 0] if vector else solution), residuals, rank.astype(jnp.int64), s
-
-
-def _check_lstsq(a: Tensor, b: Tensor, driver: str | None) -> None:
-    name = "torch.linalg.lstsq"
-    if a.ndim < 2:
-        raise RuntimeError(f"{name}: input must have at least 2 dimensions.")
-    if b.ndim < 1:
-        raise RuntimeError(f"{name}: other must have at least 1 dimension.")
-    if a.dtype != b.dtype:
-        raise RuntimeError(
-            f"{name}: Expected input and other to have the same dtype, but got {a.dtype} and "
-            f"{b.dtype}"
-        )
-    gap = a.ndim - b.ndim
-    if not 0 <= gap <= 1:
-        raise RuntimeError(
-            f"{name}: input.dim() must be greater or equal to other.dim() and (input.dim() - other.dim()) <= 1"
-        )
-    vector = gap == 1
-    if b.shape[-1 if vector else -2] != a.shape[-2]:
-        raise RuntimeError(
-            f"{name}: input.size(-2) should match other.size({-1 if vector else -2})"
-        )
-    if driver is not None and driver not in ("gels", "gelsy", "gelsd", "gelss"):
-        raise RuntimeError(
-            f"{name}: parameter `driver` should be one of (gels, gelsy, gelsd, gelss)"
-        )
-
-
-@composite("linalg", function=False, out="cast all")
-def linalg_lstsq(
-    self: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | None = None
-) -> Any:
-    """(solution, residuals, rank, singular_values) of min |self @ X - B|."""
-    _check_lstsq(self, B, driver)
-    solution, residuals, rank, values = _lstsq(self, B, rcond, driver or "gelsy")
-    ranked = driver in ("gelsd", "gelss") and residuals.numel() and readable(rank)
-    if ranked and (to_host(rank) < self.shape[-1]).any():
-        # LAPACK gives residuals only if no matrix of the batch lacks rank.
-        residuals = residuals.new_empty((0,))
-    made = return_type("linalg_lstsq", "solution residuals rank singular_values")
-    return made(solution, residuals, rank, values.detach())

@@ -64,15 +64,16 @@ def _pixels(x: Array, index: list[Array]) -> Array:
 
 
 def _linear(x: Array, places: list[Array]) -> Array:
-    floors = [jnp.floor(p) for p in places]
-    out = jnp.zeros((), x.dtype)
-    for corner in itertools.product((0, 1), repeat=len(places)):
-        weight = jnp.ones((), x.dtype)
-        for c, p, f in zip(corner, places, floors, strict=True):
-            weight = weight * (p - f if c else f + 1 - p)
-        index = [f + c for f, c in zip(floors, corner, strict=True)]
-        out = out + _pixels(x, index) * weight[:, None]
-    return out
+    """All corners at one go: one gather compiles several times faster than one per corner."""
+    ends = np.array(list(itertools.product((0, 1), repeat=len(places))))
+    index, weight = [], jnp.ones((), x.dtype)
+    for p, end in zip(places, ends.T, strict=True):
+        end = end.reshape(-1, *(1,) * (p.ndim - 1))
+        p = p[:, None]
+        floor = jnp.floor(p)
+        index.append(floor + end)
+        weight = weight * jnp.where(end == 1, p - floor, floor + 1 - p)
+    return (_pixels(x, index) * weight[:, None]).sum(2)
 
 
 def _cubic_weights(t: Array) -> list[Array]:
@@ -88,16 +89,15 @@ def _cubic_weights(t: Array) -> list[Array]:
 
 
 def _cubic(x: Array, places: list[Array], padding: str, align: bool) -> Array:
-    floors = [jnp.floor(p) for p in places]
-    weights = [_cubic_weights(p - f) for p, f in zip(places, floors, strict=True)]
-    out = jnp.zeros((), x.dtype)
-    for taps in itertools.product(range(4), repeat=2):
-        index = [
-            _placed(f + t - 1, n, padding, align)
-            for f, t, n in zip(floors, taps, x.shape[2:], strict=True)
-        ]
-        out = out + _pixels(x, index) * (weights[0][taps[0]] * weights[1][taps[1]])[:, None]
-    return out
+    index, weights = [], []
+    for axis, (p, n) in enumerate(zip(places, x.shape[2:], strict=True)):
+        floor = jnp.floor(p)
+        taps = [_placed(floor + t - 1, n, padding, align) for t in range(4)]
+        index.append(jnp.expand_dims(jnp.stack(taps, 1), 2 - axis))
+        weights.append(jnp.expand_dims(jnp.stack(_cubic_weights(p - floor), 1), 2 - axis))
+    weight = weights[0] * weights[1]
+    index = [jnp.broadcast_to(i, weight.shape) for i in index]
+    return (_pixels(x, index) * weight[:, None]).sum((2, 3))
 
 
 def _check(x: Array, grid: Array, mode: str) -> None:

@@ -61,20 +61,18 @@ def _product(base: Array, source: Array, where: Any) -> Array:
 
 @_product.defjvp
 def _product_jvp(where, primals, tangents):  # type: ignore[no-untyped-def]
-    """The product of the others; with one zero among them only the zero has a gradient."""
+    """PyTorch's formulas, also for second derivatives: a product without one of its factors is the
+    whole divided by it, or, if that factor is the only zero, the product of all that are not."""
     (base, source), (dbase, dsource) = primals, tangents
-    out = _product(base, source, where)
-    zeros = (base == 0).astype(base.dtype) + _count(base, where.index, source == 0)
-    rest = _product(jnp.where(base == 0, 1, base), jnp.where(source == 0, 1, source), where)
-
-    def others(x: Array, zeros: Array, out: Array, rest: Array) -> Array:
-        alone = jnp.where((zeros == 1) & (x == 0), rest, 0)
-        return jnp.where(zeros == 0, out / jnp.where(x == 0, 1, x), alone)
-
     at = where.index
-    from_base = others(base, zeros, out, rest) * dbase
-    from_source = others(source, zeros[at], out[at], rest[at]) * dsource
-    return out, from_base + jnp.zeros_like(base).at[at].add(from_source)
+    out = _product(base, source, where)
+    own = jnp.where(base == 0, 1, base)
+    from_base = _product(own, source, where) / own * dbase
+    zero = source == 0
+    alone = zero & (_count(base, at, zero)[at] == 1)
+    rest = _product(base, jnp.where(alone, 1, source), where)[at]
+    others = jnp.where(alone, rest, out[at] / jnp.where(zero, 1, source))
+    return out, from_base + jnp.zeros_like(base).at[at].add(others * dsource)
 
 
 class _Where:

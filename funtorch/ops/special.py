@@ -355,6 +355,8 @@ def _erfcx(x: Array) -> Array:
 
 _erfcx.defjvps(lambda dx, out, x: (2 * x * out - 2 / math.sqrt(math.pi)) * dx)
 _simple("erfcx", _erfcx, "exp(x * x) erfc(x).")
+
+
 def _ndtr(x: Array) -> Array:
     wide = x.astype(jnp.float32) if x.dtype in (jnp.float16, jnp.bfloat16) else x
     return jss.ndtr(wide).astype(x.dtype)

@@ -198,7 +198,7 @@ def _istft(
     total = n_fft + hop * (count - 1)
     index = _frames(total, n_fft, hop)
     signal = jnp.zeros((*framed.shape[:-2], total), framed.dtype).at[..., index].add(framed)
-    squares = jnp.broadcast_to(jnp.real(window * window), (count, n_fft))
+    squares = jnp.broadcast_to(window * window, (count, n_fft))
     weight = jnp.zeros((total,), squares.dtype).at[index].add(squares)
     kept = min(end, total)
     signal, weight = signal[..., start:kept], weight[start:kept]
