@@ -16,9 +16,10 @@ from funtorch.methods import METHODS
 from funtorch.ops import creation, from_data
 from funtorch.ops._declare import TABLE, Declaration
 from funtorch.ops.memory import convert
+from funtorch.overlap import Turn, turns
 from funtorch.overrides import FORWARDERS, KNOWN_AS, SPACES, forwarders_of, overridable
 from funtorch.tape import OpNode
-from funtorch.tensor import Storage, Tensor, copy_window, dtype_of, size_of
+from funtorch.tensor import Storage, Tensor, copy_window, dtype_of, from_host, size_of
 from funtorch.views import adopt, check_writable
 
 Spaces = dict[str, ModuleType]
@@ -198,28 +199,43 @@ def in_place(declaration: Declaration) -> Callable[..., Any]:
     @functools.wraps(facade)
     def changed(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         check_writable(self)
-        result = facade(self, *args, **kwargs)
-        if size_of(result) != size_of(self):
-            raise RuntimeError(
-                f"output with shape {list(size_of(self))} doesn't match the broadcast shape "
-                f"{list(size_of(result))}"
-            )
-        kind = dtype_of(self)
-        if dtype_of(result) is not kind:
-            if not dtypes.can_cast(dtype_of(result), kind):
-                raise RuntimeError(
-                    f"result type {_type_word(result)} can't be cast to the desired output type "
-                    f"{_type_word(self)}"
-                )
-            result = convert(result, kind, None)
-        node, kept = result._node, result._storage
-        adopt(self, result)
-        if isinstance(node, OpNode):
-            _rewatch(node, self._storage, kept)
+        stride = self._stride
+        for turn in (stride is not None and turns(size_of(self), stride)) or (None,):
+            result = _fitting(facade(self, *args, **kwargs), self)
+            if turn is not None:
+                result = _in_turn(result, self, turn)
+            node, kept = result._node, result._storage
+            adopt(self, result)
+            if isinstance(node, OpNode):
+                _rewatch(node, self._storage, kept)
         return self
 
     changed.__name__ = changed.__qualname__ = name
     return overridable(changed)
+
+
+def _fitting(result: Tensor, written: Tensor) -> Tensor:
+    """A result in the dtype of the tensor that it is written to. Raises if it does not fit."""
+    if size_of(result) != size_of(written):
+        raise RuntimeError(
+            f"output with shape {list(size_of(written))} doesn't match the broadcast shape "
+            f"{list(size_of(result))}"
+        )
+    kind = dtype_of(written)
+    if dtype_of(result) is kind:
+        return result
+    if not dtypes.can_cast(dtype_of(result), kind):
+        raise RuntimeError(
+            f"result type {_type_word(result)} can't be cast to the desired output type "
+            f"{_type_word(written)}"
+        )
+    return convert(result, kind, None)
+
+
+def _in_turn(result: Tensor, written: Tensor, turn: Turn) -> Tensor:
+    """The contents of a view that shows elements twice after one turn (see `overlap`)."""
+    place, present = (from_host(each, device=written.device) for each in turn)
+    return TABLE["where"].facade(present, TABLE["take"].facade(result, place), written)
 
 
 def _rewatch(node: OpNode, own: Storage, result: Storage) -> None:

@@ -176,6 +176,7 @@ def attach(
     node.saved = saved
     node.values = [values[i] for i in saved]
     node.residuals = residuals
+    node.sources = None
     if result:
         node.versions = [(out._storage, out._storage.version, -1) for out in outs]
     else:

@@ -96,9 +96,12 @@ class Handle:
 
 
 class OpNode(Node):
-    """The gradient of one recorded op instance."""
+    """The gradient of one recorded op instance.
 
-    __slots__ = ("inst", "residuals", "saved", "scalars", "values", "versions")
+    sources: for each output the inputs it depends on, where that is known; else None.
+    """
+
+    __slots__ = ("inst", "residuals", "saved", "scalars", "sources", "values", "versions")
 
     inst: Instance
     scalars: Sequence[Any]
@@ -106,6 +109,7 @@ class OpNode(Node):
     values: list[Value] | None
     versions: Sequence[tuple[Storage, int, int]]  # (storage, version, input or -1 for the result)
     residuals: tuple[tuple[int, ...], list[Value]] | None
+    sources: Sequence[frozenset[int]] | None
 
 
 @functools.cache

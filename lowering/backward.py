@@ -130,7 +130,7 @@ def vjp_dependencies(vjp: Instance) -> tuple[frozenset[int], ...]:
     """For each gradient, the inputs of the gradient op whose values it depends on.
 
     Read off the jaxpr, in which the op's numbers are variables (x ** 1 has a gradient of its own);
-    an equation counts as if all its outputs needed all its inputs.
+    an equation, but for calls, counts as if all its outputs needed all its inputs.
     """
     found = _dependencies.get(vjp.uid)
     if found is None:
@@ -148,8 +148,13 @@ def _flow(jaxpr: Any, n: int) -> tuple[frozenset[int], ...]:
     none: frozenset[int] = frozenset()
     sources = {id(v): frozenset((i,)) for i, v in enumerate(jaxpr.invars[:n])}
     for equation in jaxpr.eqns:
-        flowing = none.union(*(sources.get(id(v), none) for v in equation.invars))
-        sources.update((id(v), flowing) for v in equation.outvars)
+        given = [sources.get(id(v), none) for v in equation.invars]
+        if equation.primitive.name in ("jit", "pjit"):
+            inner = _flow(equation.params["jaxpr"].jaxpr, len(given))
+            flowing = [none.union(*(given[i] for i in wanted)) for wanted in inner]
+        else:
+            flowing = [none.union(*given)] * len(equation.outvars)
+        sources.update(zip(map(id, equation.outvars), flowing, strict=True))
     return tuple(sources.get(id(v), none) for v in jaxpr.outvars)
 
 

@@ -225,10 +225,12 @@ def _apply_op(node: OpNode, grads: Grads, create_graph: bool) -> Grads:
             "saved tensors after calling backward."
         )
     inst = node.inst
+    given = tuple(i for i, g in enumerate(grads) if g is not None)
     wrt = differentiated(node)
+    if node.sources is not None:
+        wrt = tuple(i for i in wrt if any(i in node.sources[g] for g in given))
     if not wrt:
         return [None] * len(node.edges)
-    given = tuple(i for i, g in enumerate(grads) if g is not None)
     cotangents = [_fitting(grads[i], inst.out_avals[i]) for i in given]
     _check_versions(node, wrt, given)
     if node.residuals is not None and not create_graph:
@@ -299,6 +301,7 @@ def _record_taped(
 
 _TOGETHER = {
     "ConvolutionBackward0",
+    "GridSamplerBackward0",
     "NativeBatchNormBackward0",
     "NativeLayerNormBackward0",
 }
@@ -315,7 +318,8 @@ def _cut_independent(
 
     sources: for each of `outs` the indices of the `tensors` it depends on.
     """
-    node = next(out._node for out in outs if out._node is not None)
+    node: Any = next(out._node for out in outs if out._node is not None)
+    node.sources = sources
     used: set[int] = set()
     for out, inputs in zip(outs, sources, strict=True):
         if together or any(tensors[i]._requires for i in inputs):

@@ -38,8 +38,9 @@ def masked_select(self: Tensor, mask: Tensor) -> Tensor:
     """The elements where the mask holds. A barrier: their number is data. -> [n]"""
     if dtype_of(mask) is not dtypes.bool_:
         raise RuntimeError("masked_select: expected BoolTensor for mask")
-    shape = np.broadcast_shapes(size_of(self), size_of(mask)) or (1,)
-    return getitem(self.expand(shape), mask.expand(shape))
+    shape = np.broadcast_shapes(size_of(self), size_of(mask), (1,))
+    # A mask from outside of a function under transformation can be read there too.
+    return getitem(self.expand(shape), np.broadcast_to(to_host(mask), shape))
 
 
 @op(function=False, saves=("mask",), grad_name="MaskedScatterBackward0")

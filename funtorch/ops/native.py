@@ -6,16 +6,14 @@ import math
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from funtorch import dtypes
-from funtorch.dispatch import to_host
 from funtorch.ops import joining, view_ops
 from funtorch.ops._declare import TABLE, Array, composite, op
 from funtorch.ops.creation import empty
 from funtorch.ops.nn_norm import batch_norm, group_norm, layer_norm
-from funtorch.tensor import Tensor, dtype_of, from_host, size_of
+from funtorch.tensor import Tensor, dtype_of, size_of
 
 # Norms with their statistics --------------------------------------------------------------------
 
@@ -213,15 +211,14 @@ def adjoint(self: Tensor) -> Tensor:
 # Indices ------------------------------------------------------------------------------------------
 
 
-@composite("method")
-def nonzero_static(self: Tensor, *, size: int, fill_value: int = -1) -> Tensor:
+@op("method", differentiable=False)
+def nonzero_static(self: Array, *, size: int, fill_value: int = -1) -> Array:
     """The first `size` places of non-zero elements, padded. [...] -> [size, ndim]"""
     if size < 0:
         raise RuntimeError("nonzero_static: 'size' must be an non-negative integer")
-    found = np.argwhere(to_host(self))[:size]
-    full = np.full((size, self.ndim), fill_value, np.int64)
-    full[: len(found)] = found
-    return from_host(full, device=self.device)
+    if not self.size or not self.ndim:
+        return jnp.full((size, self.ndim), fill_value, jnp.int64)
+    return jnp.argwhere(self, size=size, fill_value=fill_value).astype(jnp.int64)
 
 
 @composite()

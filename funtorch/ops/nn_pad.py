@@ -31,7 +31,7 @@ def _widths(ndim: int, pad: tuple[int, ...]) -> list[tuple[int, int]]:
 
 def _check_width(mode: str, size: int, before: int, after: int) -> None:
     limit = size if mode == "circular" else size - 1
-    if mode != "replicate" and max(before, after) > limit:
+    if mode != "replicate" and max(before, after) > max(limit, 0):
         raise RuntimeError(
             f"Padding size should be at most {limit} for mode {mode}, but got padding "
             f"({before}, {after}) at a dimension of size {size}"
@@ -125,6 +125,8 @@ def channel_shuffle(input: Array, groups: int) -> Array:
 def cosine_similarity(x1: Array, x2: Array, dim: int = 1, eps: float = 1e-8) -> Array:
     """Cosine of the angle along dim; each norm is at least eps. x1, x2: [..., D, ...] -> [...]"""
     x1, x2 = jnp.broadcast_arrays(x1, x2)
+    if not x1.ndim:
+        x1, x2 = x1[None], x2[None]
 
     def unit(x: Array) -> Array:
         square = jnp.sum(x * x, axis=dim, keepdims=True)
