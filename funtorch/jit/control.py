@@ -14,12 +14,15 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from funtorch import dtypes
 from funtorch.dispatch import read
 from funtorch.func.flow import Part, conditional, part, repeated
 from funtorch.func.pure import is_leaf, tree
 from funtorch.jit.convert import converted
+from funtorch.jit.jumps import VALUE
 from funtorch.lowering.record import owner
 from funtorch.nn.module import Module
+from funtorch.ops.creation import zeros_at
 from funtorch.ops.from_data import tensor
 from funtorch.tensor import Tensor
 
@@ -74,10 +77,14 @@ class Control:
         """A condition that only Python can decide."""
         if _unknown(test):
             raise ControlFlowError(
-                f"line {line}: the condition is a tensor, and break, continue or return inside a "
-                "loop (or a loop's else) cannot become part of a program; use a flag instead"
+                f"line {line}: the condition is a tensor, and a loop's else, or break, continue or "
+                "return out of `with` or `try`, cannot become part of a program; use a flag instead"
             )
         return test
+
+    def stopped(self, flag: Any) -> bool:
+        """Is a loop known to be over?"""
+        return not _unknown(flag) and bool(flag)
 
     def negated(self, value: Any) -> Any:
         """`not`."""
@@ -171,6 +178,8 @@ class Control:
     ) -> Values:
         """The rest of a loop as `lax.while_loop`; what it changes is carried along."""
         place = owner().capture.place  # type: ignore[union-attr]
+        if any(n.startswith(VALUE) and current[n] is UNDEFINED for n in outs):
+            self._begin(body, current, outs, line)
         carried = [n for n in outs if current[n] is not UNDEFINED]
         for name in carried:
             if isinstance(current[name], bool | int | float):
@@ -202,6 +211,19 @@ class Control:
             if index in two.written:  # `x += ...` changes the tensor that it began with
                 news[name] = current[name]._replace(news[name])
         return tuple(news.get(n, UNDEFINED) for n in outs)
+
+    def _begin(self, body: Any, current: dict[str, Any], outs: Names, line: int) -> None:
+        """Zeros for what the loop may return, which is not defined before it does."""
+        found: dict[str, Any] = {}
+
+        def looked(*given: Any) -> Any:
+            found.update(zip(outs, body(*given), strict=True))
+            return ()
+
+        _captured(looked, tuple(current.values()), line)
+        for name, value in found.items():
+            if name.startswith(VALUE) and isinstance(value, Tensor):
+                current[name] = _zeros(read(value).aval)
 
     # Calls ------------------------------------------------------------------------------------
 
@@ -284,7 +306,7 @@ def _aligned(
         if isinstance(a, Tensor) and isinstance(b, Tensor):
             continue
         if a is UNDEFINED or b is UNDEFINED:
-            turn.add((i, "undefined"))
+            turn.add((i, _meant(a, b, outs[i] if i < len(outs) else "", one, two)))
         elif number and (type(a) is not type(b) or a != b):
             turn.add((i, "tensor"))
         elif type(a) is not type(b) or a != b:
@@ -301,7 +323,21 @@ def _aligned(
     return one, two
 
 
-def _turned(function: Any, turn: dict[int, str]) -> Any:
+def _meant(a: Any, b: Any, name: str, one: Part, two: Part) -> Any:
+    """What stands for a variable that one branch leaves undefined: nothing, but for what a loop
+    returns zeros, which nobody reads."""
+    branch, known = (two, b) if a is UNDEFINED else (one, a)
+    if not name.startswith(VALUE) or not isinstance(known, Tensor):
+        return "undefined"
+    index = next(k for k, i in enumerate(branch.tensors) if branch.leaves[i] is known)
+    return branch.captured.program.output_avals()[index]
+
+
+def _zeros(aval: Any) -> Tensor:
+    return zeros_at(aval.shape, dtypes.of(aval.dtype), aval.place)
+
+
+def _turned(function: Any, turn: dict[int, Any]) -> Any:
     def run(*values: Any) -> Any:
         result = function(*values)
         leaves, structure = tree.tree_flatten(result, is_leaf=is_leaf)
@@ -309,6 +345,8 @@ def _turned(function: Any, turn: dict[int, str]) -> Any:
         for index, kind in turn.items():
             if kind == "undefined":
                 leaves[index] = UNDEFINED
+            elif leaves[index] is UNDEFINED:
+                leaves[index] = _zeros(kind)
             elif not isinstance(leaves[index], Tensor):
                 leaves[index] = _as_tensor(leaves[index], place)
         return tree.tree_unflatten(structure, leaves)

@@ -1,9 +1,9 @@
 """A Python function's source, rewritten so that control flow on tensors can be captured.
 
 `if`, `while`, conditional expressions, `and`, `or`, `not` and `assert` become calls into `control`,
-with the branches as local functions of the variables that they touch. Lines keep their numbers. What
-cannot be rewritten (break, continue or return inside a loop) stays Python, and says so with its line
-if its condition turns out to be a tensor while a program is captured.
+with the branches as local functions of the variables that they touch. Lines keep their numbers. Jumps out
+of loops become flags first (`jumps`). What cannot be rewritten (a loop's else, a jump out of `with`) stays
+Python, and says so with its line if its condition turns out to be a tensor while a program is captured.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import textwrap
 import types
 from collections.abc import Callable, Sequence
 from typing import Any
+
+from funtorch.jit.jumps import Jumps, contains, leaves_loop
 
 _RUNTIME = "__control__"
 
@@ -37,6 +39,7 @@ def converted(function: Callable[..., Any], runtime: Any) -> Callable[..., Any]:
         return function
     node.decorator_list = []
     ast.increment_lineno(tree, first - 1)
+    node.body = Jumps(lambda flag: _runtime("stopped", flag)).block(node.body)
     changed = _Rewriter(_locals(node)).function(node)
     return _compiled(changed, function, runtime)
 
@@ -106,25 +109,8 @@ def _locals(node: ast.FunctionDef) -> set[str]:
     return {*own, *_stored(node.body)}
 
 
-def _contains(nodes: Sequence[ast.AST], kinds: tuple[type, ...], stop: tuple[type, ...]) -> bool:
-    stack = list(nodes)
-    while stack:
-        node = stack.pop()
-        if isinstance(node, kinds):
-            return True
-        if not isinstance(node, (ast.FunctionDef, ast.Lambda, ast.ClassDef, *stop)):
-            stack.extend(ast.iter_child_nodes(node))
-    return False
-
-
-def _leaves_loop(nodes: Sequence[ast.AST]) -> bool:
-    """break or continue of the loop around, or a return."""
-    jumps = _contains(nodes, (ast.Break, ast.Continue), (ast.For, ast.While))
-    return jumps or _returns(nodes)
-
-
 def _returns(nodes: Sequence[ast.AST]) -> bool:
-    return _contains(nodes, (ast.Return,), ())
+    return contains(nodes, (ast.Return,), ())
 
 
 def _ends(nodes: Sequence[ast.stmt]) -> bool:
@@ -235,7 +221,7 @@ class _Rewriter(ast.NodeTransformer):
         return [then, other, ast.copy_location(ast.Return(call), node)]
 
     def _if(self, node: ast.If, outside_loops: bool) -> list[ast.stmt]:
-        if _leaves_loop([*node.body, *node.orelse]):
+        if leaves_loop([*node.body, *node.orelse]):
             node.test = _runtime("test", self.visit(node.test), ast.Constant(node.lineno))
             node.body = self.block(node.body, outside_loops)
             node.orelse = self.block(node.orelse, outside_loops)
@@ -266,7 +252,7 @@ class _Rewriter(ast.NodeTransformer):
         return ast.Assign([target], call)
 
     def _while(self, node: ast.While) -> list[ast.stmt]:
-        if node.orelse or _leaves_loop(node.body):
+        if node.orelse or leaves_loop(node.body):
             node.test = _runtime("test", self.visit(node.test), ast.Constant(node.lineno))
             node.body = self.block(node.body, False)
             return [node]
