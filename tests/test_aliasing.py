@@ -152,3 +152,22 @@ def test_numpy_shares_memory_both_ways():
         assert out.tolist() == [[2, 2], [2, 2]]
         out[0, 0] = 9
         assert y.tolist() == [[9, 2], [2, 2]]
+
+
+REPEATING = {
+    "unfold": lambda x: x.unfold(1, 3, 1),
+    "as_strided": lambda x: x.as_strided((2, 2, 3), (1, 2, 1), 3),
+    "of_a_view": lambda x: x.t()[1:].unfold(0, 2, 1),
+}
+
+
+@pytest.mark.parametrize("name", REPEATING)
+def test_a_view_that_shows_an_element_twice_is_written_twice(name):
+    results = []
+    for base in both():
+        window = REPEATING[name](base)
+        window.add_(1)
+        window.mul_(2)
+        results.append((base.numpy(), window.numpy()))
+    for got, want in zip(*results, strict=True):
+        np.testing.assert_array_equal(got, want)

@@ -424,8 +424,13 @@ _pair("xlog1py", _times_log(jnp.log1p), "x log(1 + y), 0 where x is.", "special"
 # Orthogonal polynomials -----------------------------------------------------------------------------
 
 
-def _polynomial(name: str, first: Any, step: Any, shifted: bool = False) -> None:
-    """step(k, x, p_k, p_(k-1)) -> p_(k+1): the three-term recurrence, from p_0 = 1."""
+def _polynomial(
+    name: str, first: Any, step: Any, shifted: bool = False, one_at: float | None = None
+) -> None:
+    """step(k, x, p_k, p_(k-1)) -> p_(k+1): the three-term recurrence, from p_0 = 1.
+
+    one_at: where all degrees are 1 (and at its negative 1 or -1), which rounding would spoil.
+    """
 
     def lower(x: Array, n: Array) -> Array:
         x = 2 * x - 1 if shifted else x
@@ -441,6 +446,9 @@ def _polynomial(name: str, first: Any, step: Any, shifted: bool = False) -> None
         start = (jnp.ones((), x.dtype), jnp.where(degree >= 1, first(x), one), one)
         top = degree.max(initial=0)
         found = lax.while_loop(lambda state: state[0] < top, grow, start)[1]
+        if one_at is not None:
+            sign = jnp.where((x < 0) & (degree % 2 == 1), -1, 1)
+            found = jnp.where(jnp.abs(x) == one_at, sign, found)
         return jnp.where(degree < 0, 0, found)
 
     def body(self: Array | Scalar, n: Array | Scalar) -> Array:
@@ -472,9 +480,11 @@ _polynomial(
     "laguerre_polynomial_l",
     lambda x: 1 - x,
     lambda k, x, p, q: ((2 * k + 1 - x) * p - k * q) / (k + 1),
+    one_at=0,
 )
 _polynomial(
     "legendre_polynomial_p",
     lambda x: x,
     lambda k, x, p, q: ((2 * k + 1) * x * p - k * q) / (k + 1),
+    one_at=1,
 )
