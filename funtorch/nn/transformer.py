@@ -6,6 +6,9 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+from funtorch.amp.autocast_mode import is_autocast_enabled
+from funtorch.backends import mha
+from funtorch.grad_mode import is_grad_enabled
 from funtorch.nn import functional as F
 from funtorch.nn import init
 from funtorch.nn.containers import ModuleList
@@ -78,6 +81,11 @@ class MultiheadAttention(Module):
         need_weights: bool = True, attn_mask: Tensor | None = None,
         average_attn_weights: bool = True, is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
+        if any(t.is_nested for t in (query, key, value)):
+            raise AssertionError(
+                "MultiheadAttention does not support NestedTensor outside of its fast path, which "
+                "takes none of the jagged layout; scaled_dot_product_attention does"
+            )
         swap = self.batch_first and query.ndim == 3
         if swap:
             query, key, value = (t.transpose(0, 1) for t in (query, key, value))
@@ -195,6 +203,29 @@ class TransformerDecoderLayer(_Layer):
         return x
 
 
+def _may_skip_padding(layer: Module) -> bool:
+    """Is it a layer that PyTorch has a fast path for?"""
+    return (
+        isinstance(layer, TransformerEncoderLayer)
+        and not layer.norm_first
+        and layer.self_attn.batch_first
+        and layer.self_attn.in_proj_bias is not None
+        and layer.activation in (F.relu, F.gelu)
+        and layer.norm1.eps == layer.norm2.eps
+        and layer.self_attn.num_heads % 2 == 0
+    )
+
+
+def _without_padding(x: Tensor, padding: Tensor, only_at_the_end: bool) -> Tensor:
+    """Zeros where there is padding; if it has to be at the end, all or none. [n, l, e], [n, l]"""
+    kept = padding.logical_not()
+    zeroed = kept
+    if only_at_the_end:
+        aligned = (kept.long().diff(dim=1) <= 0).all()
+        zeroed = kept | ~aligned
+    return x.masked_fill(~zeroed.unsqueeze(-1), 0)
+
+
 def _copies(layer: Module, count: int) -> ModuleList:
     return ModuleList([copy.deepcopy(layer) for _ in range(count)])
 
@@ -209,14 +240,28 @@ class TransformerEncoder(Module):
         super().__init__()
         self.layers = _copies(encoder_layer, num_layers)
         self.num_layers, self.norm = num_layers, norm
+        self.enable_nested_tensor, self.mask_check = enable_nested_tensor, mask_check
+        self.use_nested_tensor = enable_nested_tensor and _may_skip_padding(encoder_layer)
 
     def forward(
         self, src: Tensor, mask: Tensor | None = None,
         src_key_padding_mask: Tensor | None = None, is_causal: bool | None = None,
     ) -> Tensor:  # fmt: skip
+        zeroed = mask is None and self._leaves_padding_out(src, src_key_padding_mask)
         for layer in self.layers:
             src = layer(src, mask, src_key_padding_mask)
+        if zeroed:
+            src = _without_padding(src, src_key_padding_mask, self.mask_check)
         return src if self.norm is None else self.norm(src)
+
+    def _leaves_padding_out(self, src: Tensor, padding: Tensor | None) -> bool:
+        """Would PyTorch take its path for inference, which packs the batch and gives zeros for the rest?"""
+        if not self.use_nested_tensor or padding is None or src.ndim != 3 or self.layers[0].training:
+            return False
+        if is_autocast_enabled(src.device.type) or not mha.get_fastpath_enabled():
+            return False
+        first = self.layers[0].parameters()
+        return not (is_grad_enabled() and (src.requires_grad or any(p.requires_grad for p in first)))
 
 
 class TransformerDecoder(Module):

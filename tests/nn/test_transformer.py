@@ -108,3 +108,39 @@ def test_representations_and_names():
     ours, theirs = (lib.nn.Transformer(8, 2, 1, 1, 16) for lib in (funtorch, torch))
     assert repr(ours) == repr(theirs)
     assert list(ours.state_dict()) == list(theirs.state_dict())
+
+
+PADDING = {
+    "at the end": [[0, 0, 0, 1, 1], [0, 0, 0, 0, 1], [0, 0, 1, 1, 1]],
+    "within": [[0, 1, 0, 1, 1], [0, 0, 0, 0, 1], [0, 0, 1, 1, 1]],
+}
+
+
+@pytest.mark.parametrize("name", PADDING)
+@pytest.mark.parametrize("off", ["", "training", "tape", "mask", "nested", "switch"])
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
+def test_padding_in_inference(name, off):
+    """PyTorch's path for inference leaves padding out: zeros there, if nothing speaks against it."""
+
+    def program(lib):
+        layer = lib.nn.TransformerEncoderLayer(8, 2, 16, 0.0, batch_first=True)
+        norm = lib.nn.LayerNorm(8)
+        net = lib.nn.TransformerEncoder(layer, 1, norm, off != "nested").train(off == "training")
+        x, padding = lib.randn(3, 5, 8), lib.tensor(PADDING[name]).bool()
+        mask = lib.zeros(5, 5).bool() if off == "mask" else None
+        lib.backends.mha.set_fastpath_enabled(off != "switch")
+        try:
+            with lib.set_grad_enabled(off == "tape"):
+                return (net(x, mask, padding),)
+        finally:
+            lib.backends.mha.set_fastpath_enabled(True)
+
+    agree(program)
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
+def test_nested_tensors_are_refused_as_by_pytorch():
+    for lib in (funtorch, torch):
+        x = lib.nested.nested_tensor([lib.ones(3, 8), lib.ones(5, 8)], layout=lib.jagged)
+        with pytest.raises(AssertionError, match="does not support NestedTensor outside"):
+            lib.nn.MultiheadAttention(8, 2, batch_first=True)(x, x, x)
