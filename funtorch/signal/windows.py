@@ -49,7 +49,7 @@ def _made(
     if kind not in (dtypes.float32, dtypes.float64):
         raise ValueError(f"{name} expects float32 or float64 dtypes, got: {kind}")
     last = M - 1 if sym else M
-    values = np.ones(M) if last < 1 else shape(np.arange(M, dtype=np.float64), last)
+    values = np.ones(M) if M < 2 else shape(np.arange(M, dtype=np.float64), last)
     return from_host(values.astype(kind.numpy), device=device, requires_grad=requires_grad)
 
 
