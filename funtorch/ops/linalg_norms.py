@@ -83,7 +83,13 @@ def _norm_of_vectors(self: Array, p: float, dim: Ints, keepdim: bool, dtype: Dty
             "linalg.vector_norm: Expected a floating point or complex tensor as input. Got "
             f"{dtypes.of(x.dtype).name.capitalize()}"
         )
-    return vector_norm_of(x, p, all_dims(dim, x.ndim), keepdim)
+    axes = all_dims(dim, x.ndim)
+    if p < 0 and any(not x.shape[d] for d in axes):
+        raise RuntimeError(
+            f"linalg.vector_norm cannot compute the {p:g} norm on an empty dimension because the "
+            "operation does not have an identity"
+        )
+    return vector_norm_of(x, p, axes, keepdim)
 
 
 _BACKWARD = "LinalgVectorNormBackward0"

@@ -272,6 +272,10 @@ def _unsafe_masked_index_put_accumulate(
 def _chunk_cat(tensors: Any, dim: int, num_chunks: int) -> Tensor:
     """Each tensor padded and split into chunks along dim; the chunks, flattened, side by side."""
     rows = []
+    if not tensors:
+        raise RuntimeError("_chunk_cat expects a non-empty input tensor list")
+    if any(dtype_of(t) is not dtype_of(tensors[0]) for t in tensors):
+        raise RuntimeError("_chunk_cat expects all input tensors with the same dtype")
     if any(not t.numel() for t in tensors):
         raise RuntimeError("_chunk_cat expects non-empty tensor")
     if num_chunks < 1:
@@ -280,9 +284,9 @@ def _chunk_cat(tensors: Any, dim: int, num_chunks: int) -> Tensor:
         raise RuntimeError(
             "_chunk_cat expects non-negative dim when input tensors have different ndims"
         )
-    dim = view_ops.wrap_dim(dim, tensors[0].ndim)
     if any(dim >= t.ndim for t in tensors):
         raise RuntimeError("_chunk_cat expects dim < ndim for all input tensors")
+    dim = view_ops.wrap_dim(dim, tensors[0].ndim)
     for t in tensors:
         n = t.shape[dim]
         size = -(-n // num_chunks)
