@@ -227,9 +227,7 @@ def new_group(
     world = member_of(None)
     for rank in ranks or ():
         if rank != 0:
-            raise ValueError(
-                f"Rank {rank} is out of range. Valid ranks are 0 to 0 (world_size=1)"
-            )
+            raise ValueError(f"Rank {rank} is out of range. Valid ranks are 0 to 0 (world_size=1)")
     if ranks is not None and not ranks:
         return GroupMember.NON_GROUP_MEMBER
     return ProcessGroup(world.name() if backend is None else _known(backend))
