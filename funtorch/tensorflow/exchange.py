@@ -58,3 +58,25 @@ def compare(names: Sequence[str], theirs: Sequence[Any], ours: Sequence[Any]) ->
             raise ValueError(f"output {name!r} has the shape {b.shape} instead of {a.shape}")
         if not np.allclose(a.astype(np.float64), b.astype(np.float64), 0, room, equal_nan=True):
             raise ValueError(f"output {name!r} differs between the frameworks: {a} but {b}")
+
+
+def random_inputs(signature: Any) -> tuple[list[Any], Any]:
+    """Random inputs for a structure of TensorSpecs: arrays in a list, and tensors in the structure."""
+    generator = np.random.default_rng(0)
+    made = [
+        _random(s, generator) if isinstance(s, tf.TensorSpec) else s
+        for s in tf.nest.flatten(signature)
+    ]
+    tensors = [tf.constant(v) if isinstance(v, np.ndarray) else v for v in made]
+    arrays = [v for v in made if isinstance(v, np.ndarray)]
+    return arrays, tf.nest.pack_sequence_as(signature, tensors)
+
+
+def _random(spec: tf.TensorSpec, generator: np.random.Generator) -> np.ndarray[Any, Any]:
+    """An input of this type: two samples, 8 steps, images of 32 by 32 where nothing else is said."""
+    free = 8 if spec.shape.rank < 4 else 32
+    shape = [(free if i else 2) if n is None else n for i, n in enumerate(spec.shape)]
+    dtype = spec.dtype.as_numpy_dtype
+    if spec.dtype.is_floating:
+        return generator.standard_normal(shape).astype(dtype)
+    return generator.integers(0, 2, shape).astype(dtype)

@@ -55,11 +55,11 @@ def _with_state(model: Module, args: Any, options: Any) -> tuple[onnx.ModelProto
         hook.remove()
     proto = program.model_proto
     count = len(program.output_names) - len(names)
-    _settle(proto, dict(zip(names, program.output_names[count:], strict=True)))
+    settle(proto, dict(zip(names, program.output_names[count:], strict=True)))
     return proto, program.random
 
 
-def _settle(proto: onnx.ModelProto, state: dict[str, str]) -> None:
+def settle(proto: onnx.ModelProto, state: dict[str, str]) -> None:
     """Drops outputs that are the state as it was, and notes which are its new values."""
     graph = proto.graph
     copies = {(n.input[0], n.output[0]) for n in graph.node if n.op_type == "Identity"}

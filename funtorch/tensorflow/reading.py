@@ -2,52 +2,56 @@
 
 tf2onnx takes constants for weights; it would fold them into each other, drop those that are zero, and
 forget their names. So weights become inputs of the graph that it sees, and initialisers of the model
-that it makes. Faults of the way are mended here: `Erfc` (TensorFlow's exact GELU) and `Expm1`, which
-tf2onnx does not know, and functions that ask for XLA, which TensorFlow does not inline (Keras' grouped
-convolutions).
+that it makes.
 """
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 import onnx
 import tensorflow as tf
-import tf2onnx
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from funtorch.grad_mode import no_grad
 from funtorch.onnx.module import OnnxModule
-from funtorch.tensorflow.exchange import compare
-
-OPSET = 18  # the newest that tf2onnx writes
+from funtorch.tensorflow.conversion import converted, output_names, quiet
+from funtorch.tensorflow.exchange import compare, random_inputs
+from funtorch.tensorflow.training import with_training
 
 
 def from_keras(
-    model: keras.Model, signature: Sequence[Any] | None = None, *, check: bool = True
+    model: keras.Model,
+    signature: Sequence[Any] | None = None,
+    *,
+    training: bool = True,
+    check: bool = True,
 ) -> OnnxModule:
     """A trainable module from a Keras model: Sequential, functional, or subclassed and called once.
 
     Weights keep Keras' paths as names (`dense.kernel`, in Keras' layout); what Keras does not train
-    is a buffer. It computes what Keras computes with training=False.
+    is a buffer. It comes in eval() mode and computes what Keras computes with training=False; after
+    train() what Keras computes with training=True: Dropout drops, running statistics are updated.
+    training=False leaves that out: batch norm keeps its statistics; a warning says so where it fails.
+
     signature: a `tf.TensorSpec` or a structure of them per argument, where the model's own
     description of its inputs will not do. check: compare both on random inputs; raises ValueError
     where they differ.
     """
     if keras.backend.backend() != "tensorflow":
         raise RuntimeError(f"Keras runs on {keras.backend.backend()} here, not on TensorFlow")
+    given = signature or _inputs_of(model)
     call = tf.function(lambda *inputs: model(*inputs, training=False))
-    concrete = call.get_concrete_function(*(signature or _inputs_of(model)))
+    concrete = call.get_concrete_function(*given)
     prefix = f"{model.name}/"
     names = {id(v.value.handle): v.path.removeprefix(prefix) for v in model.variables}
     trainable = {id(v.value.handle) for v in model.trainable_variables}
-    return _imported(concrete, names, trainable, check)
+    proto, learned = _imported(concrete, names, trainable)
+    module = _module(concrete, proto, learned, check)
+    return with_training(module, proto, model, given, names, check) if training else module
 
 
 def from_saved_model(
@@ -91,45 +95,31 @@ def _open(shape: Any, dtype: Any, name: str | None = None) -> tf.TensorSpec:
 def _of_concrete(fn: Any, check: bool) -> OnnxModule:
     names = {id(v.handle): v.name.removesuffix(":0") for v in fn.graph.variables}
     trainable = {id(v.handle) for v in fn.graph.variables if v.trainable}
-    return _imported(fn, names, trainable, check)
+    return _module(fn, *_imported(fn, names, trainable), check)
 
 
-def _imported(fn: Any, names: dict[int, str], trainable: set[int], check: bool) -> OnnxModule:
-    """A concrete function as a module. names, trainable: by the identity of a variable's handle."""
-    with _quiet():
-        frozen = convert_variables_to_constants_v2(fn, lower_control_flow=False)
-        graph = frozen.graph.as_graph_def()
-        _inlinable(graph)
-        weights = _weights_as_inputs(graph, fn, names)
-        inputs = [i.name for i in frozen.inputs]
-        renamed = {tensor: name for tensor, (name, _) in weights.items()}
-        renamed |= {i: i.removesuffix(":0") for i in inputs}
-        renamed |= dict(zip((o.name for o in frozen.outputs), _output_names(fn), strict=True))
-        proto, _ = tf2onnx.convert.from_graph_def(
-            graph,
-            input_names=[*inputs, *weights],
-            output_names=[o.name for o in frozen.outputs],
-            opset=OPSET,
-            custom_op_handlers={"Erfc": (_erfc, []), "Expm1": (_expm1, [])},
-            tensors_to_rename=renamed,
-        )
-    _initialize(proto, dict(weights.values()))
-    module = OnnxModule(proto, {names[i] for i in trainable if i in names}).eval()
+def _module(fn: Any, proto: onnx.ModelProto, learned: set[str], check: bool) -> OnnxModule:
+    module = OnnxModule(proto, learned).eval()
     if check:
         _compare(fn, module)
     return module
 
 
-def _inlinable(graph: Any) -> None:
-    """Functions that ask to be compiled by XLA are called like any others."""
-    bodies = [f.node_def for f in graph.library.function]
-    for node in (n for nodes in (graph.node, *bodies) for n in nodes):
-        if node.op in ("StatefulPartitionedCall", "PartitionedCall"):
-            node.op = "PartitionedCall"
-            node.attr.pop("_XlaMustCompile", None)
-    for function in graph.library.function:
-        function.attr.pop("_XlaMustCompile", None)
-        function.attr.pop("_noinline", None)
+def _imported(
+    fn: Any, names: dict[int, str], trainable: set[int]
+) -> tuple[onnx.ModelProto, set[str]]:
+    """A concrete function as ONNX, and the names of weights that train.
+
+    names, trainable: by the identity of a variable's handle.
+    """
+    with quiet():
+        frozen = convert_variables_to_constants_v2(fn, lower_control_flow=False)
+        graph = frozen.graph.as_graph_def()
+        weights = _weights_as_inputs(graph, fn, names)
+        wanted = output_names(fn.structured_outputs, len(fn.outputs))
+        outputs = dict(zip((o.name for o in frozen.outputs), wanted, strict=True))
+        proto = converted(graph, [i.name for i in frozen.inputs], weights, outputs)
+    return proto, {names[i] for i in trainable if i in names}
 
 
 def _weights_as_inputs(graph: Any, fn: Any, names: dict[int, str]) -> dict[str, tuple[str, Any]]:
@@ -153,86 +143,9 @@ def _weights_as_inputs(graph: Any, fn: Any, names: dict[int, str]) -> dict[str, 
     return found
 
 
-def _initialize(proto: onnx.ModelProto, weights: dict[str, Any]) -> None:
-    """Inputs that are weights become initialisers; what was one becomes a constant node."""
-    graph = proto.graph
-    inputs = [i for i in graph.input if i.name not in weights]
-    constants = [
-        onnx.helper.make_node("Constant", [], [t.name], t.name, value=t) for t in graph.initializer
-    ]
-    nodes = [*constants, *graph.node]
-    del graph.input[:], graph.initializer[:], graph.node[:]
-    graph.input.extend(inputs)
-    graph.node.extend(nodes)
-    for name, variable in weights.items():
-        graph.initializer.append(onnx.numpy_helper.from_array(variable.numpy(), name))
-
-
-def _output_names(fn: Any) -> list[str]:
-    """The keys of a dict of outputs, else output_0, output_1, ..."""
-    outputs = fn.structured_outputs
-    if isinstance(outputs, dict) and len(outputs) == len(fn.outputs):
-        return sorted(outputs)
-    return [f"output_{i}" for i in range(len(fn.outputs))]
-
-
-def _erfc(context: Any, node: Any, name: str, args: Any) -> None:
-    """Erfc(x) as 1 - Erf(x)."""
-    dtype, shape = context.get_dtype(node.output[0]), context.get_shape(node.output[0])
-    inputs, outputs = list(node.input), list(node.output)
-    context.remove_node(name)
-    erf = context.make_node("Erf", inputs)
-    one = np.array(1, tf2onnx.utils.map_onnx_to_numpy_type(dtype))
-    one = context.make_const(tf2onnx.utils.make_name(name), one)
-    context.make_node(
-        "Sub", [one.output[0], erf.output[0]], name=name, outputs=outputs, dtypes=[dtype],
-        shapes=[shape],
-    )  # fmt: skip
-
-
-def _expm1(context: Any, node: Any, name: str, args: Any) -> None:
-    """Exp(x) - 1, exact near 0: Elu(x) up to 0, and above it -Elu(-x) Exp(x)."""
-    dtype, shape = context.get_dtype(node.output[0]), context.get_shape(node.output[0])
-    (x,), outputs = list(node.input), list(node.output)
-    context.remove_node(name)
-
-    def made(op: str, *inputs: str) -> str:
-        return context.make_node(op, list(inputs)).output[0]
-
-    zero = np.array(0, tf2onnx.utils.map_onnx_to_numpy_type(dtype))
-    zero = context.make_const(tf2onnx.utils.make_name(name), zero).output[0]
-    above = made("Mul", made("Neg", made("Elu", made("Neg", x))), made("Exp", x))
-    context.make_node(
-        "Where", [made("Greater", x, zero), above, made("Elu", x)], name=name, outputs=outputs,
-        dtypes=[dtype], shapes=[shape],
-    )  # fmt: skip
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the warnings of a way that is right by what is checked after it."""
-    loggers = [logging.getLogger(name) for name in ("tensorflow", "tf2onnx")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
 def _compare(fn: Any, module: OnnxModule) -> None:
     """Raises ValueError unless both compute the same from random inputs."""
-    generator = np.random.default_rng(0)
-    inputs = tf.nest.map_structure(
-        lambda s: _random(s, generator) if isinstance(s, tf.TensorSpec) else s,
-        fn.structured_input_signature,
-    )
-    arrays = [v for v in tf.nest.flatten(inputs) if isinstance(v, np.ndarray)]
-    args, kwargs = tf.nest.map_structure(
-        lambda v: tf.constant(v) if isinstance(v, np.ndarray) else v, inputs
-    )
+    arrays, (args, kwargs) = random_inputs(fn.structured_input_signature)
     try:
         theirs = tf.nest.flatten(fn(*args, **kwargs))
     except Exception as error:
@@ -241,13 +154,3 @@ def _compare(fn: Any, module: OnnxModule) -> None:
     with no_grad():
         ours = module(*arrays)
     compare(module.output_names, theirs, ours if isinstance(ours, tuple) else (ours,))
-
-
-def _random(spec: tf.TensorSpec, generator: np.random.Generator) -> np.ndarray[Any, Any]:
-    """An input of this type: two samples, 8 steps, images of 32 by 32 where nothing else is said."""
-    free = 8 if spec.shape.rank < 4 else 32
-    shape = [(free if i else 2) if n is None else n for i, n in enumerate(spec.shape)]
-    dtype = spec.dtype.as_numpy_dtype
-    if spec.dtype.is_floating:
-        return generator.standard_normal(shape).astype(dtype)
-    return generator.integers(0, 2, shape).astype(dtype)

@@ -83,7 +83,7 @@ def test_keras_models_compute_the_same_and_train(name):
     keras.utils.set_random_seed(0)
     make, shape = MODELS[name]
     model = make()
-    net = from_keras(model, check=False)
+    net = from_keras(model, training=False, check=False)
     x = inputs(name, shape)
     y = net(torch.tensor(x))
     np.testing.assert_allclose(y.detach().numpy(), model(x), rtol=1e-5, atol=1e-5)
@@ -100,6 +100,47 @@ def test_keras_models_compute_the_same_and_train(name):
         path = variable.path.removeprefix(f"{model.name}/").replace("/", ".")
         got = net.get_parameter(path).grad.numpy()
         np.testing.assert_allclose(got, tf.convert_to_tensor(wanted), rtol=1e-3, atol=1e-4)
+
+
+def settling(*more):
+    keras.utils.set_random_seed(0)
+    return chain(8)(L.Dense(6), L.BatchNormalization(), L.ReLU(), *more, L.Dense(2))
+
+
+def test_training_goes_on_as_in_keras():
+    """Batch norm normalises by the batch and updates its statistics: the same losses, the same state."""
+    model = settling()
+    net = from_keras(model).train()
+    x, target = inputs("", (16, 8)), inputs("", (16, 2))
+    model.compile(keras.optimizers.SGD(0.05), "mse")
+    optimizer = torch.optim.SGD(net.parameters(), 0.05)
+    for _ in range(10):
+        optimizer.zero_grad()
+        loss = torch.nn.functional.mse_loss(net(torch.tensor(x)), torch.tensor(target))
+        loss.backward()
+        optimizer.step()
+        assert abs(loss.item() - float(model.train_on_batch(x, target))) < 1e-5
+    for variable in model.variables:
+        path = variable.path.removeprefix(f"{model.name}/").replace("/", ".")
+        np.testing.assert_allclose(net.state_dict()[path], variable.numpy(), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(net.eval()(torch.tensor(x)).detach(), model(x), atol=1e-5)
+
+
+def test_modes_of_imported_models():
+    """Dropout drops in training only; a frozen layer stays as it is; one graph where one is enough."""
+    model = settling(L.Dropout(0.5))
+    net, x = from_keras(model), torch.tensor(inputs("", (16, 8)))
+    assert torch.equal(net(x), net(x))
+    net.train()
+    assert not torch.equal(net(x), net(x))
+    mean = "batch_normalization"
+    (name,) = (n for n, _ in net.named_buffers() if mean in n and n.endswith("moving_mean"))
+    assert net.get_buffer(name).numpy().any()
+    model.layers[1].trainable = False
+    frozen = from_keras(model).train()
+    frozen(x)
+    assert not frozen.get_buffer(name).numpy().any()
+    assert type(from_keras(model, training=False)) is type(from_keras(chain(8)(L.Dense(2))))
 
 
 def test_several_inputs_and_outputs_by_name():
