@@ -107,6 +107,7 @@ from funtorch.amp.autocast_mode import (
     set_autocast_dtype,
     set_autocast_enabled,
 )
+from funtorch.amp.grad_scaler import GradScaler
 from funtorch.bridge import from_jax, to_jax
 from funtorch.compiler import compile
 from funtorch.lowering import OutOfMemoryError
@@ -117,19 +118,25 @@ from funtorch.toplevel import (
     _assert,
     are_deterministic_algorithms_enabled,
     can_cast,
+    detach_,
     e,
     get_default_device,
     get_deterministic_debug_mode,
+    get_device,
     get_device_module,
     get_float32_matmul_precision,
+    get_num_interop_threads,
     get_num_threads,
     inf,
     is_complex,
     is_conj,
     is_deterministic_algorithms_warn_only_enabled,
+    is_distributed,
     is_floating_point,
     is_inference,
+    is_neg,
     is_nonzero,
+    is_same_size,
     is_signed,
     is_tensor,
     is_warn_always_enabled,
@@ -141,6 +148,7 @@ from funtorch.toplevel import (
     set_deterministic_debug_mode,
     set_float32_matmul_precision,
     set_flush_denormal,
+    set_num_interop_threads,
     set_num_threads,
     set_warn_always,
     split,

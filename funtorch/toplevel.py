@@ -54,6 +54,37 @@ def is_conj(input: Tensor) -> bool:
 
 
 @overridable
+def is_neg(input: Tensor) -> bool:
+    """Is negation pending? Never here."""
+    return bool(input.is_neg())
+
+
+@overridable
+def is_same_size(input: Tensor, other: Tensor) -> bool:
+    """Are both of one shape?"""
+    return bool(input.is_same_size(other))
+
+
+@overridable
+def is_distributed(input: Tensor) -> bool:
+    """Never."""
+    return bool(input.is_distributed())
+
+
+@overridable
+def get_device(input: Tensor) -> int:
+    """The GPU's index, -1 on the CPU."""
+    return int(input.get_device())
+
+
+@overridable
+def detach_(input: Tensor) -> Tensor:
+    """Forget the history, in place."""
+    made: Tensor = input.detach_()
+    return made
+
+
+@overridable
 def is_inference(input: Tensor) -> bool:
     """Was it made in inference mode?"""
     return input._inference
@@ -194,6 +225,18 @@ def set_num_threads(num: int, /) -> None:
             "(taskset) before it starts to change that",
             stacklevel=2,
         )
+
+
+def get_num_interop_threads() -> int:
+    """How many programs run beside each other: one for each of XLA's threads."""
+    return get_num_threads()
+
+
+def set_num_interop_threads(num: int, /) -> None:
+    """As `set_num_threads`."""
+    if num < 1:
+        raise RuntimeError("set_num_interop_threads expects a positive integer")
+    set_num_threads(num)
 
 
 def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:

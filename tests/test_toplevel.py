@@ -109,3 +109,18 @@ def test_choosing_a_gpu() -> None:
     funtorch.cuda.set_device(0)
     assert funtorch.ones(1, device="cuda").device == funtorch.device("cuda", 0)
     assert funtorch.cuda.current_device() == 0
+
+
+def test_small_functions() -> None:
+    found = []
+    for t in (funtorch, torch):
+        x, net = t.ones(2), t.nn.Sequential(t.nn.BatchNorm1d(2))
+        t.func.replace_all_batch_norm_modules_(net)
+        found.append(
+            [t.get_device(x), t.is_neg(x), t.is_same_size(x, x), t.is_distributed(x),
+             t.detach_(x.requires_grad_() * 2).requires_grad, t.GradScaler.__name__, repr(net),
+             t.func.functionalize(lambda a: a.clone().add_(1))(x).tolist(), net[0].running_mean]
+        )  # fmt: skip
+        with pytest.raises(RuntimeError, match="positive integer"):
+            t.set_num_interop_threads(0)
+    assert found[0] == found[1]

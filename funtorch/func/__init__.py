@@ -1,6 +1,11 @@
 """Function transforms: `torch.func`. They nest in any order."""
 
-from funtorch.func.functional import functional_call, stack_module_state
+from funtorch.func.functional import (
+    functional_call,
+    functionalize,
+    replace_all_batch_norm_modules_,
+    stack_module_state,
+)
 from funtorch.func.transforms import (
     grad,
     grad_and_value,
@@ -15,6 +20,7 @@ from funtorch.func.transforms import (
 
 __all__ = [
     "functional_call",
+    "functionalize",
     "grad",
     "grad_and_value",
     "hessian",
@@ -22,6 +28,7 @@ __all__ = [
     "jacrev",
     "jvp",
     "linearize",
+    "replace_all_batch_norm_modules_",
     "stack_module_state",
     "vjp",
     "vmap",

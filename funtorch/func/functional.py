@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from funtorch.nn.norm import _BatchNorm
 from funtorch.ops._declare import TABLE
 from funtorch.tensor import Tensor
 
@@ -105,3 +107,22 @@ def _leaf(stacked: Tensor, like: Tensor) -> Tensor:
 
 
 __all__ = ["functional_call", "stack_module_state"]
+
+
+def functionalize(func: Callable[..., Any], *, remove: str = "mutations") -> Callable[..., Any]:
+    """`func` itself: what it writes in place is recorded without being written already."""
+    if remove not in ("mutations", "mutations_and_views"):
+        raise RuntimeError(
+            f"functionalize(f, remove={remove}): expected remove to be 'mutations' or "
+            "'mutations_and_views'"
+        )
+    return functools.wraps(func)(lambda *args, **kwargs: func(*args, **kwargs))
+
+
+def replace_all_batch_norm_modules_(root: Any) -> Any:
+    """Let all batch norms in a module forget their running statistics, which transforms cannot move."""
+    for part in root.modules():
+        if isinstance(part, _BatchNorm):
+            part.running_mean = part.running_var = part.num_batches_tracked = None
+            part.track_running_stats = False
+    return root
