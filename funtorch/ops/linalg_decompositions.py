@@ -25,6 +25,19 @@ def _adjoint(x: Array) -> Array:
     return jnp.conj(jnp.swapaxes(x, -1, -2))
 
 
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _hermitian(a: Array, upper: bool) -> Array:
+    """The Hermitian matrix that one triangle holds."""
+    lower = jnp.tril(_adjoint(a) if upper else a)
+    return lower + _adjoint(jnp.tril(lower, -1))
+
+
+@_hermitian.defjvp
+def _hermitian_jvp(upper, primals, tangents):  # type: ignore[no-untyped-def]
+    """Derivatives count both triangles: gradients are Hermitian, as in PyTorch."""
+    return _hermitian(*primals, upper), (tangents[0] + _adjoint(tangents[0])) / 2
+
+
 def _first_bad_minor(a: Array) -> Array:
     """The order of the first leading minor of each matrix that is not positive."""
     n = a.shape[-1]
@@ -49,16 +62,14 @@ def _first_bad_minor(a: Array) -> Array:
 )
 def _cholesky_ex(self: Array, upper: bool, name: str) -> tuple[Array, Array]:
     square(name, self)
-    # Only the lower triangle counts; the gradient is spread over both as PyTorch spreads it.
-    lower = jnp.tril(_adjoint(self) if upper else self)
-    strict = jnp.tril(lower, -1)
-    factor = lax.linalg.cholesky(lower + _adjoint(strict), symmetrize_input=False)
+    full = _hermitian(self, upper)
+    factor = lax.linalg.cholesky(full, symmetrize_input=False)
     if upper:
         factor = _adjoint(factor)
     if not self.size:
         return factor, jnp.zeros(self.shape[:-2], jnp.int32)
     failed = jnp.isnan(factor).any((-1, -2)) if factor.size else jnp.zeros(self.shape[:-2], bool)
-    full = lax.stop_gradient(lower + _adjoint(strict))
+    full = lax.stop_gradient(full)
     info = lax.cond(
         failed.any(), lambda: _first_bad_minor(full), lambda: jnp.zeros(failed.shape, jnp.int32)
     )
@@ -325,7 +336,7 @@ def _eigh(self: Array, uplo: str) -> tuple[Array, Array]:
     square("linalg.eigh", self)
     if uplo.upper() not in ("L", "U"):
         raise RuntimeError(f"Expected UPLO argument to be 'L' or 'U', but got {uplo}")
-    a = _adjoint(self) if uplo.upper() == "U" else self
+    a = _hermitian(self, uplo.upper() == "U")
     vectors, values = lax.linalg.eigh(a, lower=True, symmetrize_input=False)
     return values, vectors
 
