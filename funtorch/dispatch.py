@@ -6,6 +6,7 @@ and leaves a node on the tape. It is the hot path: five microseconds for everyth
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,7 +18,7 @@ from funtorch.grad_mode import mode
 from funtorch.lowering import Instance, Op, Value, instance, record, residual_instance
 from funtorch.lowering.record import owner
 from funtorch.tape import OpNode, gradient_edge, node_class
-from funtorch.tensor import Tensor, wrap
+from funtorch.tensor import Tensor, contiguous_strides, wrap
 
 Saves = Callable[[Any], tuple[tuple[int, ...], bool]]
 
@@ -196,18 +197,60 @@ def attach(
 def keep_strides(outs: Sequence[Tensor], tensors: Sequence[Tensor]) -> None:
     """Lay outputs of an elementwise op out as PyTorch's TensorIterator would.
 
-    The outputs keep the order of dimensions in memory of the first input of full shape whose
-    elements lie densely.
+    An input of full shape gives its order of dimensions in memory if it is the first; if that one
+    is broadcast, all have a say.
     """
+    first = tensors[0]
     for out in outs:
         shape = out._value.aval.shape
-        for tensor in tensors:
-            stride = tensor._stride
-            if tensor._value.aval.shape != shape:
-                continue
-            if stride is not None:
-                out._stride = out._storage.layout = dense_like(shape, stride)
-            break
+        if first._value.aval.shape == shape:
+            if first._stride is not None:
+                out._stride = out._storage.layout = dense_like(shape, first._stride)
+            continue
+        given = tuple([(t._value.aval.shape, t._stride) for t in tensors])
+        lay_out(out, _order_of_broadcast(shape, given))
+
+
+@functools.lru_cache(maxsize=1024)
+def _order_of_broadcast(shape: tuple[int, ...], given: Any) -> Sequence[int]:
+    """The order of dimensions of a result, from the (shape, strides) of its operands."""
+    operands = []
+    for own, strides in given:
+        added = len(shape) - len(own)
+        steps = zip(own, strides or contiguous_strides(own), shape[added:], strict=True)
+        kept = [0 if n == 1 and wide != 1 else step for n, step, wide in steps]
+        operands.append([0] * added + kept)
+    return iteration_order(shape, operands)
+
+
+def iteration_order(shape: Sequence[int], operands: Sequence[Sequence[int]]) -> list[int]:
+    """The dimensions from the slowest to the fastest, as PyTorch's TensorIterator sorts them.
+
+    operands: strides of each, zero where it is broadcast. By insertion; a pair is compared by the
+    first operand that has no zero stride there and is not undecided.
+    """
+    order: list[int] = []
+    for d in range(len(shape) - 1, -1, -1):  # the fastest first
+        order.append(d)
+        here = len(order) - 1
+        for other in range(here - 1, -1, -1):
+            sign = _compared(shape, operands, order[other], order[here])
+            if sign < 0:
+                break
+            if sign > 0:
+                order[other], order[here] = order[here], order[other]
+                here = other
+    return order[::-1]
+
+
+def _compared(shape: Sequence[int], operands: Sequence[Sequence[int]], one: int, other: int) -> int:
+    for stride in operands:
+        if stride[one] and stride[other]:
+            if stride[one] != stride[other]:
+                return 1 if stride[one] > stride[other] else -1
+            if shape[one] > shape[other]:
+                return 1
+    return 0
 
 
 def dense_like(shape: tuple[int, ...], stride: tuple[int, ...]) -> tuple[int, ...] | None:

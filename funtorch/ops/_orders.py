@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from funtorch.dispatch import iteration_order
 from funtorch.ops._declare import Order
 from funtorch.tensor import Tensor, size_of
 
@@ -64,22 +65,7 @@ def gathered(index: int, ndim: int, args: Sequence[Any]) -> Sequence[int] | None
     from_input[before:before] = [0] * depth
     from_index = [0] * ndim
     from_index[before : before + depth] = range(depth, 0, -1)
-    order: list[int] = []
-    for d in range(ndim - 1, -1, -1):  # the fastest first
-        order.append(d)
-        here = len(order) - 1
-        for other in range(here - 1, -1, -1):
-            sign = _compared((from_input, from_index), order[other], order[here])
-            if sign < 0:
-                break
-            if sign > 0:
-                order[other], order[here] = order[here], order[other]
-                here = other
-    return order[::-1]
-
-
-def _compared(strides: Sequence[Sequence[int]], one: int, other: int) -> int:
-    for stride in strides:
-        if stride[one] and stride[other] and stride[one] != stride[other]:
-            return 1 if stride[one] > stride[other] else -1
-    return 0
+    shape = size_of(self)
+    counted = [shape[d] for d in rest]
+    counted[before:before] = [0] * depth
+    return iteration_order(counted, (from_input, from_index))
