@@ -104,17 +104,22 @@ def _expm1(context: Any, node: Any, name: str, args: Any) -> None:
     )  # fmt: skip
 
 
-def _uniform(context: Any, node: Any, name: str, args: Any) -> None:
-    """Uniform numbers in [0, 1), drawn anew instead of from the key that the graph has."""
-    dtype, shape = context.get_dtype(node.output[0]), context.get_shape(node.output[0])
-    extents, outputs = node.input[0], list(node.output)
-    context.remove_node(name)
-    extents = context.make_node("Cast", [extents], attr={"to": onnx.TensorProto.INT64}).output[0]
-    zeros = context.make_node("ConstantOfShape", [extents]).output[0]
-    context.make_node(
-        "RandomUniformLike", [zeros], name=name, outputs=outputs, attr={"dtype": dtype},
-        dtypes=[dtype], shapes=[shape],
-    )  # fmt: skip
+def _drawn(op: str) -> Any:
+    """A handler that draws anew by an ONNX op, instead of from the key that the graph has."""
+
+    def handler(context: Any, node: Any, name: str, args: Any) -> None:
+        dtype, shape = context.get_dtype(node.output[0]), context.get_shape(node.output[0])
+        extents, outputs = node.input[0], list(node.output)
+        context.remove_node(name)
+        to = {"to": onnx.TensorProto.INT64}
+        extents = context.make_node("Cast", [extents], attr=to).output[0]
+        zeros = context.make_node("ConstantOfShape", [extents]).output[0]
+        context.make_node(
+            op, [zeros], name=name, outputs=outputs, attr={"dtype": dtype}, dtypes=[dtype],
+            shapes=[shape],
+        )  # fmt: skip
+
+    return handler
 
 
 def _unneeded(context: Any, node: Any, name: str, args: Any) -> None:
@@ -129,7 +134,8 @@ _HANDLERS = {
     "Erfc": _erfc,
     "Expm1": _expm1,
     "StatelessRandomGetKeyCounter": _unneeded,
-    "StatelessRandomUniformV2": _uniform,
+    "StatelessRandomNormalV2": _drawn("RandomNormalLike"),
+    "StatelessRandomUniformV2": _drawn("RandomUniformLike"),
 }
 
 

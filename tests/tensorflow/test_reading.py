@@ -128,7 +128,7 @@ def test_training_goes_on_as_in_keras():
 
 def test_modes_of_imported_models():
     """Dropout drops in training only; a frozen layer stays as it is; one graph where one is enough."""
-    model = settling(L.Dropout(0.5))
+    model = settling(L.Dropout(0.5), L.GaussianNoise(0.1))
     net, x = from_keras(model), torch.tensor(inputs("", (16, 8)))
     assert torch.equal(net(x), net(x))
     net.train()
