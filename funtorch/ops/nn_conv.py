@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
-from jax import lax
 
-from funtorch.lowering import platform
+from funtorch.ops._convolve import convolve, transposed
 from funtorch.ops._declare import Array, op
 from funtorch.ops._orders import by_channels
 
@@ -28,13 +25,6 @@ def _tuple(value: Ints, n: int, what: str) -> tuple[int, ...]:
             f"to match the convolution dimensions, but got {what}={list(value)}"
         )
     return tuple(value)
-
-
-def _numbers(n: int) -> lax.ConvDimensionNumbers:
-    spatial = "DHW"[3 - n :]
-    return lax.conv_dimension_numbers(
-        (1,) * (n + 2), (1,) * (n + 2), ("NC" + spatial, "OI" + spatial, "NC" + spatial)
-    )
 
 
 def _padding(
@@ -86,72 +76,6 @@ def _check(
             f"input{list(x.shape)} to have {weight.shape[1] * groups} channels, but got "
             f"{channels} channels instead"
         )
-
-
-def convolve(
-    x: Array,
-    weight: Array,
-    stride: tuple[int, ...],
-    padding: list[tuple[int, int]],
-    dilation: tuple[int, ...],
-    groups: int,
-) -> Array:
-    """The convolution itself, in the form that its platform runs fastest. [N, C, ...]"""
-    if platform() == "cpu" and groups == 1 and _few_places(x, weight, stride, padding, dilation):
-        return _as_product(x, weight, stride, padding, dilation)
-    return lax.conv_general_dilated(
-        x,
-        weight,
-        stride,
-        padding,
-        rhs_dilation=dilation,
-        dimension_numbers=_numbers(weight.ndim - 2),
-        feature_group_count=groups,
-    )
-
-
-def _few_places(x: Array, weight: Array, stride: Any, padding: Any, dilation: Any) -> bool:
-    """Is the weight as large as all the patches it is applied to (or a patch one element)?
-
-    A convolution of XLA:CPU reorders its weight, and its gradients do so again: 512 -> 512 channels,
-    3×3, over [16, 512, 4, 4] takes 16 ms more for that than the product below with its gradients.
-    """
-    if not all(isinstance(size, int) for size in x.shape):
-        return False
-    kernel = weight.shape[2:]
-    if math.prod(kernel) == 1:
-        return True
-    outs = _sizes(x.shape[2:], kernel, stride, padding, dilation)
-    return x.shape[0] * math.prod(outs) <= weight.shape[0] and math.prod(kernel) <= 27
-
-
-def _sizes(sizes: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> list[int]:
-    """The spatial sizes of the result."""
-    parts = zip(sizes, kernel, stride, padding, dilation, strict=True)
-    return [(size + sum(p) - d * (k - 1) - 1) // s + 1 for size, k, s, p, d in parts]
-
-
-def _as_product(x: Array, weight: Array, stride: Any, padding: Any, dilation: Any) -> Array:
-    """The convolution as one product: patches [places, C * kernel] times the weight as it lies."""
-    kernel = weight.shape[2:]
-    outs = _sizes(x.shape[2:], kernel, stride, padding, dilation)
-    last = jnp.moveaxis(x, 1, -1)
-    padded = jnp.pad(last, [(0, 0), *padding, (0, 0)])
-    patches = []
-    for at in itertools.product(*(range(k) for k in kernel)):
-        starts = [a * d for a, d in zip(at, dilation, strict=True)]
-        stops = [b + s * (n - 1) + 1 for b, s, n in zip(starts, stride, outs, strict=True)]
-        patches.append(
-            lax.slice(
-                padded,
-                (0, *starts, 0),
-                (x.shape[0], *stops, x.shape[1]),
-                (1, *stride, 1),
-            )
-        )
-    columns = jnp.stack(patches, -1).reshape(x.shape[0] * math.prod(outs), -1)
-    out = columns @ weight.reshape(weight.shape[0], -1).T
-    return jnp.moveaxis(out.reshape(x.shape[0], *outs, -1), -1, 1)
 
 
 def _with_bias(out: Array, bias: Array | None, n: int) -> Array:
@@ -253,16 +177,7 @@ def _conv_transpose(n: int) -> Any:
         kernel = _transposed_weight(weight, groups, n)
 
         def apply(x: Array) -> Array:
-            return lax.conv_general_dilated(
-                x,
-                kernel,
-                (1,) * n,
-                around,
-                lhs_dilation=steps,
-                rhs_dilation=holes,
-                dimension_numbers=_numbers(n),
-                feature_group_count=groups,
-            )
+            return transposed(x, kernel, steps, around, holes, groups)
 
         return _with_bias(_batched(apply, self, n), bias, n)
 
