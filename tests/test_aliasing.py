@@ -171,3 +171,19 @@ def test_a_view_that_shows_an_element_twice_is_written_twice(name):
         results.append((base.numpy(), window.numpy()))
     for got, want in zip(*results, strict=True):
         np.testing.assert_array_equal(got, want)
+
+
+BROADCAST = {
+    "lines": lambda t: t.zeros(10, 1, 5) + t.zeros(5, 10).t(),
+    "number": lambda t: t.zeros(5, 10).t() * t.tensor(2.0),
+    "number_first": lambda t: t.tensor(2.0) * t.zeros(5, 10).t(),
+    "row": lambda t: t.zeros(3) - t.zeros(3, 4, 5).permute(1, 2, 0),
+    "three": lambda t: t.where(t.zeros(3, 1) > 0, t.zeros(4, 3).t(), t.zeros(4)),
+    "indexed": lambda t: t.zeros(4, 5, 6).permute(2, 0, 1)[:, t.tensor([0, 1])],
+    "ldexp": lambda t: t.ldexp(t.zeros(10, 1, 5), t.zeros(5, 10).t()),
+}
+
+
+@pytest.mark.parametrize("name", BROADCAST)
+def test_strides_of_broadcast_results(name):
+    assert BROADCAST[name](funtorch).stride() == BROADCAST[name](torch).stride()

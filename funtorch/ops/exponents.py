@@ -53,7 +53,7 @@ def ldexp(self: Tensor, other: Tensor) -> Tensor:
                 f"ldexp(): argument '{name}' must be Tensor, not {type(value).__name__}"
             )
     kind = dtypes.promote_types(dtype_of(self), dtype_of(other))
-    power = TABLE["pow"].facade(2.0, other)
+    power = TABLE["pow"].facade(2.0, other).contiguous()  # whatever the strides, as in PyTorch
     return self * (power if kind.category < 2 else power.to(kind))
 
 

@@ -206,18 +206,32 @@ def _check_reflections(name: str, a: Array, tau: Array) -> None:
         raise RuntimeError(f"{name}: tau dtype {tau.dtype} does not match input dtype {a.dtype}")
 
 
-@op(
-    "method",
-    aliases=("linalg.householder_product",),
-    order=columns_first(),
-    grad_name="LinalgHouseholderProductBackward0",
-    out="cast all",
-)
-def orgqr(self: Array, tau: Array) -> Array:
-    """The first n columns of the product of reflections. [..., m, n], [..., k] -> [..., m, n]"""
+def _householder_product(self: Array, tau: Array) -> Array:
     _check_reflections("torch.linalg.householder_product", self, tau)
     eye = jnp.broadcast_to(jnp.eye(*self.shape[-2:], dtype=self.dtype), self.shape)
     return reflect(self, tau, eye, reverse=True, adjoint=False)
+
+
+_of_reflections = op(
+    name="_householder_product",
+    function=False,
+    order=columns_first(),
+    grad_name="LinalgHouseholderProductBackward0",
+)(_householder_product)
+_of_nothing = op(
+    name="_empty_householder_product",
+    function=False,
+    undefined=True,
+    order=columns_first(),
+    grad_name="LinalgHouseholderProductBackward0",
+)(_householder_product)
+
+
+@composite("method", aliases=("linalg.householder_product",), out="cast all")
+def orgqr(self: Tensor, tau: Tensor) -> Tensor:
+    """The first n columns of the product of reflections. [..., m, n], [..., k] -> [..., m, n]"""
+    found = _of_reflections if self.numel() and tau.numel() else _of_nothing
+    return found(self, tau)
 
 
 @op(function=False, order=columns_first(), grad_name="OrmqrBackward0")
