@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from funtorch.grad_mode import no_grad
+from funtorch.ops.creation import empty_like
 from funtorch.ops.linalg_decompositions import linalg_qr as qr
 from funtorch.ops.random import randperm
 from funtorch.tensor import Tensor, size_of
@@ -76,11 +77,13 @@ def trunc_normal_(
     b: float = 2.0,
     generator: Any = None,
 ) -> Tensor:
-    """Normal, cut off at a and b (by the inverse of the distribution function)."""
+    """Normal, cut off at a and b: numbers outside are drawn again. Waits for each round's numbers."""
 
     def below(x: float) -> float:
         return (1.0 + math.erf(x / math.sqrt(2.0))) / 2.0
 
+    if tensor.is_meta:
+        return tensor
     if mean < a - 2 * std or mean > b + 2 * std:
         warnings.warn(
             "mean is more than 2 std from [a, b] in nn.init.trunc_normal_. The "
@@ -88,11 +91,33 @@ def trunc_normal_(
             stacklevel=2,
         )
     with no_grad():
-        low, high = below((a - mean) / std), below((b - mean) / std)
-        tensor.uniform_(2 * low - 1, 2 * high - 1, generator=generator)
-        tensor.erfinv_()
-        tensor.mul_(std * math.sqrt(2.0)).add_(mean)
-        return tensor.clamp_(min=a, max=b)
+        if below((b - mean) / std) - below((a - mean) / std) > 0.3:
+            return _redrawn(tensor, mean, std, a, b, generator)
+        return _accepted(tensor, mean, std, a, b, generator)
+
+
+def _redrawn(tensor: Tensor, mean: float, std: float, a: float, b: float, by: Any) -> Tensor:
+    """Normal numbers until all are within the bounds."""
+    low, high = (tensor.new_tensor(x, device="cpu").item() for x in (a, b))
+    made = tensor.normal_(mean, std, generator=by)
+    outside = (made < low) | (made > high)
+    while outside.any():
+        made = empty_like(made).normal_(mean, std, generator=by).where(outside, made)
+        outside = (made < low) | (made > high)
+    return tensor.copy_(made)
+
+
+def _accepted(tensor: Tensor, mean: float, std: float, a: float, b: float, by: Any) -> Tensor:
+    """Uniform numbers, each kept with the probability of its density: for narrow or distant bounds."""
+    peak = -0.5 * ((max(a, min(mean, b)) - mean) / std) ** 2
+    made, pending = tensor, None
+    while pending is None or pending.any():
+        drawn = empty_like(tensor).uniform_(a, b, generator=by)
+        made = drawn if pending is None else drawn.where(pending, made)
+        density = ((drawn - mean) / std).square() * -0.5 - peak
+        refused = empty_like(tensor).uniform_(generator=by).log() > density
+        pending = refused if pending is None else refused & pending
+    return tensor.copy_(made)
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
