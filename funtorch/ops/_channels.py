@@ -27,16 +27,19 @@ def from_rows(y: Array, shape: tuple[int, ...]) -> Array:
     return jnp.moveaxis(y.reshape(shape[0], *shape[2:], shape[1]), -1, 1)
 
 
-def column_means(y: Array) -> Array:
-    """[n, C] -> [C]"""
-    if platform() != "cpu":
-        return y.mean(0)
+def means(y: Array, axis: int) -> Array:
+    """Per channel, which are along this axis. [n, C] or [N, C, ...] -> [C]"""
+    if platform() != "cpu" or y.ndim != 2:
+        return y.mean([d for d in range(y.ndim) if d != axis % y.ndim])
     return jnp.full(y.shape[0], 1, y.dtype) @ y / y.shape[0]
 
 
-def spread(vector: Array, shape: tuple[int, ...]) -> Array:
-    """A vector along the last dimension of this shape. [C] -> [..., C]"""
-    if platform() != "cpu" or len(shape) < 2 or not jnp.issubdtype(vector.dtype, jnp.floating):
-        return jnp.broadcast_to(vector, shape)
+def spread(vector: Array, shape: tuple[int, ...], axis: int = -1) -> Array:
+    """A vector along one axis of this shape. [C] -> [..., C, ...]"""
+    last = axis in (-1, len(shape) - 1) and len(shape) > 1
+    if platform() != "cpu" or not last or not jnp.issubdtype(vector.dtype, jnp.floating):
+        return jnp.broadcast_to(
+            vector.reshape(-1, *(1,) * (len(shape) - axis % len(shape) - 1)), shape
+        )
     ones = jnp.full(math.prod(shape[:-1]), 1, vector.dtype)
     return lax.dot_general(ones, vector, (((), ()), ((), ()))).reshape(shape)

@@ -11,7 +11,8 @@ import numpy as np
 from jax import lax
 
 from funtorch.grad_mode import no_grad
-from funtorch.ops._channels import column_means, from_rows, rows, spread
+from funtorch.lowering import platform
+from funtorch.ops._channels import from_rows, means, rows, spread
 from funtorch.ops._declare import Array, Scalar, composite, op
 from funtorch.ops._orders import by_channels
 from funtorch.tensor import Tensor, size_of
@@ -30,24 +31,25 @@ def _affine(x: Array, weight: Array | None, bias: Array | None) -> Array:
     return x if bias is None else x + bias
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
-def _standardised(y: Array, eps: float) -> tuple[Array, Array, Array]:
-    """(columns of mean 0 and variance 1, means, biased variances). [n, C] -> [n, C], [C], [C]"""
-    mean = column_means(y)
-    centred = y - spread(mean, y.shape)
-    var = column_means(jnp.square(centred))
-    return centred * spread(lax.rsqrt(var + eps), y.shape), mean, var
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
+def _standardised(y: Array, eps: float, axis: int) -> tuple[Array, Array, Array]:
+    """(channels of mean 0 and variance 1, means, biased variances). -> like y, [C], [C]"""
+    mean = means(y, axis)
+    centred = y - spread(mean, y.shape, axis)
+    var = means(jnp.square(centred), axis)
+    return centred * spread(lax.rsqrt(var + eps), y.shape, axis), mean, var
 
 
 @_standardised.defjvp
-def _standardised_jvp(eps: float, primals: Any, tangents: Any) -> tuple[Any, Any]:
+def _standardised_jvp(eps: float, axis: int, primals: Any, tangents: Any) -> tuple[Any, Any]:
     # As in the paper (Ioffe and Szegedy 2015, section 3), with the terms that are zero left out.
     (y,), (dy,) = primals, tangents
-    out, mean, var = _standardised(y, eps)
+    out, mean, var = _standardised(y, eps, axis)
     scale = lax.rsqrt(var + eps)
-    d_mean, slope = column_means(dy), column_means(dy * out)
-    centred = dy - spread(d_mean, y.shape) - out * spread(slope, y.shape)
-    return (out, mean, var), (centred * spread(scale, y.shape), d_mean, 2 * slope / scale)
+    d_mean, slope = means(dy, axis), means(dy * out, axis)
+    centred = dy - spread(d_mean, y.shape, axis) - out * spread(slope, y.shape, axis)
+    d_out = centred * spread(scale, y.shape, axis)
+    return (out, mean, var), (d_out, d_mean, 2 * slope / scale)
 
 
 @op(function=False, grad_name="NativeBatchNormBackward0", order=by_channels(4, 5))
@@ -58,10 +60,12 @@ def _batch_norm_train(
 
     No gradients go through the statistics.
     """
-    y = rows(self.astype(jnp.promote_types(self.dtype, jnp.float32)))
-    y, mean, var = _standardised(y, eps)
-    over = (None if v is None else spread(v, y.shape) for v in (weight, bias))
-    out = from_rows(_affine(y, *over), self.shape).astype(self.dtype)
+    x = self.astype(jnp.promote_types(self.dtype, jnp.float32))
+    flat = platform() == "cpu"
+    y, axis = (rows(x), -1) if flat else (x, 1)
+    y, mean, var = _standardised(y, eps, axis)
+    y = _affine(y, *(None if v is None else spread(v, y.shape, axis) for v in (weight, bias)))
+    out = (from_rows(y, self.shape) if flat else y).astype(self.dtype)
     return out, lax.stop_gradient(mean), lax.stop_gradient(var)
 
 
