@@ -111,6 +111,8 @@ def batch_norm(
 ) -> Tensor:
     """Normalised over batch and space; in training the running statistics move. [N, C, ...]"""
     shape = size_of(input)
+    if 0 in shape:
+        return input.clone()  # whatever its rank; the statistics stay
     if len(shape) < 2:
         raise RuntimeError(f"batch_norm expects at least 2 dimensions, got {list(shape)}")
     _check_channels(
@@ -130,7 +132,7 @@ def batch_norm(
             f"Expected more than 1 value per channel when training, got input size {input.shape}"
         )
     out, mean, var = _batch_norm_train(input, weight, bias, eps)
-    if running_mean is not None and running_var is not None and count != 0:
+    if running_mean is not None and running_var is not None:
         with no_grad():
             running_mean._replace(_updated(running_mean, mean, momentum, 0))
             running_var._replace(_updated(running_var, var, momentum, count))
