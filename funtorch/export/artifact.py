@@ -275,8 +275,8 @@ def _manifest(archive_: zipfile.ZipFile, name: str) -> dict[str, Any]:
     if "manifest.json" not in names:
         if any(n.endswith(("/data.pkl", "/constants.pkl")) for n in names):
             raise ArtifactError(
-                f"{name} was written by PyTorch, or by torch.save: it holds no program that can be "
-                "read here. torch.load reads the weights of files from torch.save"
+                f"{name} was written by PyTorch, or by torch.save: it is no artifact. torch.load "
+                "reads what torch.save wrote, torch.jit.load TorchScript"
             )
         raise ArtifactError(f"{name} is a zip file without a manifest: no artifact")
     try:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import typing
+import zipfile
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from funtorch.compiler.state import is_scripting
@@ -11,6 +15,7 @@ from funtorch.device import device as as_device
 from funtorch.export.artifact import Artifact, read
 from funtorch.export.program import split_state
 from funtorch.export.runtime import Program, populate, present_state
+from funtorch.jit import torchscript
 from funtorch.jit.modules import ScriptFunction, ScriptModule
 from funtorch.nn.module import Module
 from funtorch.tensor import Tensor
@@ -204,18 +209,46 @@ class LoadedModule(RecursiveScriptModule):
         return self._modules[str(index)]
 
 
+class ArchiveModule(RecursiveScriptModule):
+    """A module out of a TorchScript archive of PyTorch's, which is interpreted."""
+
+    @property
+    def original_name(self) -> str:
+        """The name of the class that was saved."""
+        return str(self._original.original_name)
+
+    @property
+    def code(self) -> str:
+        """The source of `forward` in the archive."""
+        return str(self._original.code)
+
+
 def load(
     f: Any,
     map_location: Any = None,
     _extra_files: dict[str, Any] | None = None,
     _restore_shapes: bool = False,
-) -> LoadedModule:
-    """Read what `save` wrote. PyTorch's own TorchScript files are no programs here: error."""
+) -> ScriptModule:
+    """Read what `save` wrote, or a TorchScript archive of PyTorch's (see `torchscript`).
+
+    Raises ArtifactError or RuntimeError for what is neither, or damaged.
+    """
+    device = None if map_location is None else as_device(map_location)
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(Path(f).open("rb")) if isinstance(f, str | os.PathLike) else f
+        if zipfile.is_zipfile(file):
+            file.seek(0)
+            if torchscript.is_archive(zipfile.ZipFile(file).namelist()):
+                file.seek(0)
+                return ArchiveModule(torchscript.load(file, device), "script")
+        if file is not f:
+            file.close()
+    if not isinstance(f, str | os.PathLike):
+        f.seek(0)
     found = read(f)
     if _extra_files is not None:
         for name in _extra_files:
             _extra_files[name] = found.extra.get(name, b"")
-    device = None if map_location is None else as_device(map_location)
     return LoadedModule(found, device)
 
 

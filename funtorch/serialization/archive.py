@@ -120,9 +120,11 @@ class Reader:
                 f"PytorchStreamReader failed reading file {name}: {error} (the file is damaged)"
             ) from error
 
-    def memory(self, key: str, kind: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    def memory(
+        self, key: str, kind: np.dtype[Any], folder: str = "data"
+    ) -> np.ndarray[Any, Any]:
         """The elements of a storage: [n]"""
-        data = self.read(f"data/{key}")
+        data = self.read(f"{folder}/{key}")
         if len(data) % kind.itemsize:
             raise RuntimeError(f"storage {key} holds {len(data)} bytes, no whole number of {kind}")
         memory = np.frombuffer(data, kind)
