@@ -257,6 +257,40 @@ def test_fake_quantisation_passes_gradients_straight_through():
         np.testing.assert_allclose(got[name], parameter.grad, rtol=0.02, atol=0.02)
 
 
+class Flowing(nn.Module):
+    """All kinds of control flow. x: [N, 4]"""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x):
+        ops = torch._higher_order_ops
+        x = ops.cond(x.sum() > 0, lambda v: self.a(v), lambda v: self.b(v).relu(), (x,))
+        _, x = ops.while_loop(lambda i, v: i < 3, lambda i, v: (i + 1, torch.tanh(self.b(v))),
+                              (torch.tensor(0), x))  # fmt: skip
+        last, x = ops.scan(lambda c, v: (torch.tanh(v + c), c * 2), torch.zeros(4), x)
+        return x + last
+
+
+def test_control_flow_of_a_batch_of_any_size():
+    torch.manual_seed(0)
+    model, x = Flowing(), torch.randn(3, 4)
+    module = to_module(model, (x,))
+    assert {"If", "Loop", "Scan"} <= {s.op for s in module.program.plan.steps}
+    x = torch.cat([x, -x, x])
+    with tf.GradientTape() as tape:
+        made = module(x.numpy())
+        loss = tf.reduce_sum(made**2)
+    y = model(x)
+    (y**2).sum().backward()
+    np.testing.assert_allclose(made, y.detach(), rtol=1e-5, atol=1e-5)
+    named = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+    got = tape.gradient(loss, {n: module.weights[n] for n in named})
+    for name, gradient in named.items():
+        np.testing.assert_allclose(got[name], gradient, rtol=1e-4, atol=1e-4)
+
+
 class Scaled(nn.Module):
     def __init__(self):
         super().__init__()

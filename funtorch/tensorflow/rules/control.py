@@ -116,9 +116,8 @@ def scan(
     turned = scan_input_directions or (0,) * num_scan_inputs
     over = [_moved(ctx.tensor(v), a, 0) for v, a in zip(values[states:], axes, strict=True)]
     over = [tf.reverse(v, [0]) if back else v for v, back in zip(over, turned, strict=True)]
-    steps = [tf.TensorArray(v.dtype, element_shape=v.shape[1:], size=extents(v)[0]).unstack(v)
-             for v in over]  # fmt: skip
     count = tf.cast(extents(over[0])[0], tf.int32)
+    steps = [tf.TensorArray(v.dtype, count, element_shape=v.shape[1:]).unstack(v) for v in over]
 
     def one(t: Any, carried: Any) -> list[Any]:
         slices = [s.read(t) for s in steps]
