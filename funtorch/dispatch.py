@@ -212,11 +212,14 @@ def keep_strides(outs: Sequence[Tensor], tensors: Sequence[Tensor]) -> None:
 
 
 @functools.lru_cache(maxsize=1024)
-def _order_of_broadcast(shape: tuple[int, ...], given: Any) -> Sequence[int]:
-    """The order of dimensions of a result, from the (shape, strides) of its operands."""
+def _order_of_broadcast(shape: tuple[int, ...], given: Any) -> Sequence[int] | None:
+    """The order of dimensions of a result, from the (shape, strides) of its operands; None if they
+    are not of its shape (losses, which may be reduced)."""
     operands = []
     for own, strides in given:
         added = len(shape) - len(own)
+        if added < 0 or any(n not in (1, m) for n, m in zip(own, shape[added:], strict=True)):
+            return None
         steps = zip(own, strides or contiguous_strides(own), shape[added:], strict=True)
         kept = [0 if n == 1 and wide != 1 else step for n, step, wide in steps]
         operands.append([0] * added + kept)

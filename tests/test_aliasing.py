@@ -180,6 +180,7 @@ BROADCAST = {
     "row": lambda t: t.zeros(3) - t.zeros(3, 4, 5).permute(1, 2, 0),
     "three": lambda t: t.where(t.zeros(3, 1) > 0, t.zeros(4, 3).t(), t.zeros(4)),
     "indexed": lambda t: t.zeros(4, 5, 6).permute(2, 0, 1)[:, t.tensor([0, 1])],
+    "reduced": lambda t: t.nn.functional.huber_loss(t.zeros(3, 5).t(), t.zeros(5, 3)),
     "ldexp": lambda t: t.ldexp(t.zeros(10, 1, 5), t.zeros(5, 10).t()),
 }
 
