@@ -91,7 +91,7 @@ def leaves(result):
     return [result] if isinstance(result, torch.Tensor) else [x for r in result for x in leaves(r)]
 
 
-@pytest.mark.parametrize("group", ["rows", "signals", "sequences", "attention", "labels", "tokens"])
+@pytest.mark.parametrize("group", ["rows", "pairs", "sequences", "attention", "labels", "tokens"])
 def test_traced_modules(group):
     torch.manual_seed(0)
     parts, given = nn.ModuleDict(GROUPS[group][1](nn)), arguments(group, 3)
