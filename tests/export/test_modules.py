@@ -167,7 +167,7 @@ GROUPS = {
 
 ELSEWHERE = {
     "DataParallel",  # a wrapper
-    "Module", "RNNBase", "RNNCellBase",  # bases
+    "Container", "Module", "RNNBase", "RNNCellBase",  # bases
     "ModuleDict", "TransformerEncoderLayer", "TransformerDecoderLayer",  # within others above
     "NLLLoss2d",  # NLLLoss under an old name
     "CTCLoss",  # its lengths decide shapes, so they are read on the host
