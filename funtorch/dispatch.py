@@ -207,9 +207,8 @@ def keep_strides(outs: Sequence[Tensor], tensors: Sequence[Tensor]) -> None:
             if first._stride is not None:
                 out._stride = out._storage.layout = dense_like(shape, first._stride)
             continue
-        if len(first._value.aval.shape) <= len(shape):  # else a loss that was reduced: dense
-            given = tuple([(t._value.aval.shape, t._stride) for t in tensors])
-            lay_out(out, _order_of_broadcast(shape, given))
+        given = tuple([(t._value.aval.shape, t._stride) for t in tensors])
+        lay_out(out, _order_of_broadcast(shape, given))
 
 
 @functools.lru_cache(maxsize=1024)
