@@ -2,9 +2,10 @@
 
 python -m benchmarks.onnx_closure [pattern] prints what fails, and a table per suite: how many models
 pass in onnx's reference evaluator, and in onnxruntime, after funtorch has loaded and written them.
-Inputs that decide shapes (the target of a Reshape) cannot stay inputs of a captured program: such
-models are written with their integer inputs, or with all but the first, as constants, and counted
-apart. `in onnxruntime` counts the models that onnxruntime passes as they are; `again`, those of them
+Sequences of tensors are written as their tensors. Inputs that decide shapes (the target of a Reshape)
+cannot stay inputs of a captured program: such models are written with their integer inputs, or with all
+but the first, as constants, and counted apart; apart from those are models written with all of their
+inputs as constants, which says that their results can be written and no more. `in onnxruntime` counts the models that onnxruntime passes as they are; `again`, those of them
 that it passes as written here.
 """
 
@@ -39,14 +40,32 @@ class Fixed(torch.nn.Module):
         self.module = module
         self.inputs = list(inputs)
         self.free = list(free)
+        self.made: list[Any] = []  # the outputs of the last call
 
     def forward(self, *args: Any) -> Any:
         """The model on its constants, and these arguments for the rest."""
         given = list(self.inputs)
         for i, value in zip(self.free, args, strict=True):
             given[i] = value
-        outputs = self.module.run(given, {})
-        return [torch.as_tensor(x) if isinstance(x, np.ndarray) else x for x in outputs]
+        self.made = [as_tensors(x) for x in self.module.run(given, {})]
+        return self.made
+
+
+def as_tensors(value: Any) -> Any:
+    """Arrays, also those in sequences, as tensors."""
+    if isinstance(value, list):
+        return [as_tensors(x) for x in value]
+    return torch.as_tensor(np.array(value)) if isinstance(value, np.ndarray | np.generic) else value
+
+
+def flat(values: Any) -> list[Any]:
+    """What sequences hold, and what is none."""
+    return [x for v in values for x in (flat(v) if isinstance(v, list) else [v])]
+
+
+def grouped(like: Sequence[Any], values: Any) -> list[Any]:
+    """Flat values in sequences as they were."""
+    return [grouped(x, values) if isinstance(x, list) else next(values) for x in like]
 
 
 def by_reference(model: onnx.ModelProto, feeds: Mapping[str, Array]) -> list[Array]:
@@ -72,7 +91,7 @@ def by_onnxruntime(model: onnx.ModelProto, feeds: Mapping[str, Array]) -> list[A
 class Again(BackendRep):
     """A model that is loaded, and written again for the inputs it is given."""
 
-    fixed = False  # did the last run need its integer inputs as constants?
+    constants = 0  # did the last run need some of its inputs (1) or all of them (2) as constants?
     run_by: Run = staticmethod(by_reference)
 
     def __init__(self, model: onnx.ModelProto) -> None:
@@ -80,38 +99,45 @@ class Again(BackendRep):
         self.opset = min(max(opsets.get("", 20), 20), 26)
         self.module = OnnxModule(model).eval()
 
-    def run(self, inputs: Any, **kwargs: Any) -> list[Array]:
+    def run(self, inputs: Any, **kwargs: Any) -> list[Any]:
         """The outputs of what was written."""
-        if not all(isinstance(x, np.ndarray | np.generic) for x in inputs):
-            raise NotImplementedError("only tensors can be inputs of a captured program")
-        arrays = [np.asarray(x) for x in inputs]
-        model, free = self.written(arrays)
-        names = [self.module.input_names[i] for i in free]
-        return Again.run_by(model, {n: arrays[i] for n, i in zip(names, free, strict=True)})
-
-    def written(self, arrays: Sequence[Array]) -> tuple[onnx.ModelProto, list[int]]:
-        """(the model, which of the inputs are its inputs): as many as can be."""
-        everything = list(range(len(arrays)))
-        floating = [i for i in everything if arrays[i].dtype.kind not in "iub"]
-        for free in (everything, floating, everything[:1]):
-            Again.fixed = free != everything
+        given = [as_array(x) for x in inputs]
+        everything = [i for i, x in enumerate(given) if x is not None]
+        floating = [i for i in everything if kind(given[i]) not in "iub"]
+        for free in (everything, floating, everything[:1], []):
+            Again.constants = (free != everything) + (free == [] != everything)
             try:
-                return self._exported(arrays, free), free
+                return self._again(given, free)
             except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
                 reason = error
         raise reason
 
-    def _exported(self, arrays: Sequence[Array], free: Sequence[int]) -> onnx.ModelProto:
-        args = tuple(torch.from_numpy(np.array(arrays[i])) for i in free)
+    def _again(self, given: Sequence[Any], free: Sequence[int]) -> list[Any]:
+        fixed = Fixed(self.module, given, free)
+        values = flat([given[i] for i in free])
+        names = [f"x{i}" for i in range(len(values))]
         program = torch.onnx.export(
-            Fixed(self.module, arrays, free),
-            args,
-            input_names=[self.module.input_names[i] for i in free],
-            output_names=self.module.output_names,
+            fixed,
+            tuple(as_tensors(given[i]) for i in free),
+            input_names=names,
             opset_version=self.opset,
             verify=False,
         )
-        return program.model_proto
+        found = Again.run_by(program.model_proto, dict(zip(names, values, strict=True)))
+        return grouped(fixed.made, iter(found))
+
+
+def as_array(value: Any) -> Any:
+    """An input as arrays."""
+    if isinstance(value, list):
+        return [as_array(x) for x in value]
+    return None if value is None else np.asarray(value)
+
+
+def kind(value: Any) -> str:
+    """The kind of an array, or of what a sequence holds."""
+    values = flat([value])
+    return str(values[0].dtype.kind) if values else "f"
 
 
 class Original(BackendRep):
@@ -157,7 +183,7 @@ class AgainBackend(Backend):
 def main() -> None:
     """Run everything, or what matches a pattern."""
     pattern = re.compile(sys.argv[1] if len(sys.argv) > 1 else "")
-    counts = {suite: [0, 0, 0, 0, 0] for suite in SUITES.values()}
+    counts = {suite: [0] * 6 for suite in SUITES.values()}
     begun = time.time()
     with tempfile.TemporaryDirectory() as home, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -171,18 +197,19 @@ def main() -> None:
             Again.run_by = staticmethod(by_reference)
             why = failure(test)
             row[1] += not why
-            row[2] += not why and Again.fixed
+            if not why and Again.constants:
+                row[1 + Again.constants] += 1
             if why:
                 print(f"{suite}: {name}: {why[:160]}", flush=True)
             if not failure(originals[name]):
-                row[3] += 1
+                row[4] += 1
                 Again.run_by = staticmethod(by_onnxruntime)
                 other = failure(test)
-                row[4] += not other
+                row[5] += not other
                 if other and not why:
                     print(f"{suite}: {name}: in onnxruntime: {other[:160]}", flush=True)
-    print("\n| suite | models | pass again | of these with constants | in onnxruntime | again |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    print("\n| suite | models | pass again | with constants | constants only | in onnxruntime | again |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
     for suite, (total, *rest) in counts.items():
         if total:
             print(f"| {suite} | {total} | {' | '.join(map(str, rest))} |")

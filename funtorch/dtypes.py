@@ -37,7 +37,7 @@ class dtype:  # noqa: N801  (PyTorch's name)
     @property
     def is_signed(self) -> bool:
         """False for bool and unsigned integers."""
-        return self.category >= 2 or self.numpy.kind == "i"
+        return self.category >= 2 or self.numpy.name.startswith("int")
 
     def to_complex(self) -> dtype:
         """The complex type whose parts are of this type."""
@@ -82,6 +82,10 @@ int8 = dtype("int8", np.int8, 1)
 int16 = dtype("int16", np.int16, 1)
 int32 = dtype("int32", np.int32, 1)
 int64 = dtype("int64", np.int64, 1)
+int4 = dtype("int4", ml_dtypes.int4, 1)
+uint4 = dtype("uint4", ml_dtypes.uint4, 1)
+int2 = dtype("int2", ml_dtypes.int2, 1)
+uint2 = dtype("uint2", ml_dtypes.uint2, 1)
 float16 = dtype("float16", np.float16, 2)
 bfloat16 = dtype("bfloat16", ml_dtypes.bfloat16, 2)
 float32 = dtype("float32", np.float32, 2)
@@ -95,7 +99,9 @@ float8_e5m2fnuz = dtype("float8_e5m2fnuz", ml_dtypes.float8_e5m2fnuz, 2)
 float8_e8m0fnu = dtype("float8_e8m0fnu", ml_dtypes.float8_e8m0fnu, 2)
 
 _all = [value for value in list(globals().values()) if isinstance(value, dtype)]
-_of = {d.numpy: d for d in _all}
+# Of four bits PyTorch has pairs only; ONNX has single ones.
+_float4 = dtype("float4_e2m1fn", ml_dtypes.float4_e2m1fn, 2)
+_of = {d.numpy: d for d in (*_all, _float4)}
 QUANTIZED = [
     quantized_dtype(name, stored)
     for name, stored in (
@@ -107,6 +113,7 @@ QUANTIZED = [
     )
 ]
 _named = {d.name: d for d in (*_all, *QUANTIZED)}
+_by_name = {**_named, _float4.name: _float4}
 
 ALIASES = {
     "bool": bool_,
@@ -128,7 +135,7 @@ def iter_dtypes() -> dict[str, dtype]:
 
 def by_name(name: str) -> dtype:
     """The dtype called `name` (used by pickle)."""
-    return _named[name]
+    return _by_name[name]
 
 
 def of(numpy_dtype: Any) -> dtype:

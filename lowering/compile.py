@@ -13,6 +13,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from funtorch.lowering.aval import Place
 from funtorch.lowering.diskcache import switch_on
 from funtorch.lowering.forked import check
@@ -26,18 +28,29 @@ from jax.sharding import SingleDeviceSharding
 Compiled = Callable[..., list[Any]]
 
 
+_NARROW = ("int4", "uint4", "int2", "uint2", "float4_e2m1fn")
+
+
 class Executable:
-    """A compiled program with the plan of its scalars. Call it with leaf arrays and scalars."""
+    """A compiled program with the plan of its scalars. Call it with leaf arrays and scalars.
 
-    __slots__ = ("compiled", "plan")
+    narrow: which leaves have elements of less than a byte.
+    """
 
-    def __init__(self, compiled: Compiled, plan: ScalarPlan) -> None:
+    __slots__ = ("compiled", "narrow", "plan")
+
+    def __init__(self, compiled: Compiled, plan: ScalarPlan, narrow: Sequence[int] = ()) -> None:
         self.compiled = compiled
         self.plan = plan
+        self.narrow = tuple(narrow)
 
     def __call__(self, leaves: Sequence[Any], scalars: tuple[Any, ...]) -> list[Any]:
         check()
         stats.executions += 1
+        if self.narrow:
+            leaves = list(leaves)
+            for i in self.narrow:  # JAX misstates the layout of those that are bound to a device
+                leaves[i] = jnp.asarray(np.asarray(leaves[i]))
         if self.plan.dynamic:
             # NumPy's 64-bit scalars would be cut to 32 bits on the way in without this.
             with x64():
@@ -162,4 +175,5 @@ def compile_program(
     memory = compiled.memory_analysis()
     scratch = 0 if memory is None else int(memory.temp_size_in_bytes)
     stats.compiled(Compilation(what, len(pruned.steps), seconds, reason, scratch))
-    return Executable(compiled, plan)
+    narrow = [i for i, a in enumerate(program.leaf_avals) if a.dtype.name in _NARROW]
+    return Executable(compiled, plan, narrow)

@@ -9,7 +9,8 @@ import numpy as np
 from onnx.helper import tensor_dtype_to_np_dtype
 
 from funtorch.onnx.elementwise import aligned
-from funtorch.onnx.narrow import HOST_TYPES, cast_on_host, is_string
+from funtorch.onnx import narrow
+from funtorch.onnx.narrow import cast_on_host, is_string
 from funtorch.onnx.rules import Array, kernel, rule
 from funtorch.tensor import Tensor
 
@@ -52,21 +53,11 @@ def cast_like(x: Any, like: Any, *, ctx: Any, saturate: int = 1, round_mode: str
 def cast_to(ctx: Any, x: Any, dtype: np.dtype[Any], saturate: int, round_mode: str, to: int) -> Any:
     """x as `dtype`: on the device if both types live there, else on the host."""
     name = "str" if dtype.kind in "OUST" or to == _STRING else dtype.name
-    source = x.dtype.name
-    if name in HOST_TYPES or source in HOST_TYPES or is_string(x):
-        return cast_on_host(np.asarray(ctx.host(x)), name, bool(saturate), round_mode)
-    clipped = bool(saturate) and name.startswith("float8")
-    if isinstance(x, Tensor):
-        return _cast(x, name=name, clipped=clipped)
-    return cast_on_host(x, name, bool(saturate), round_mode)
+    if isinstance(x, Tensor) and name != "str":
+        return narrow.cast(x, name=name, saturate=bool(saturate), round_mode=round_mode)
+    return cast_on_host(np.asarray(ctx.host(x)), name, bool(saturate), round_mode)
 
 
 _STRING = 8  # TensorProto.STRING
 
 
-@kernel
-def _cast(x: Array, *, name: str, clipped: bool) -> Array:
-    if clipped:
-        most = float(jnp.finfo(name).max)
-        x = jnp.clip(x.astype(jnp.float32), -most, most)
-    return x.astype(np.dtype(name))

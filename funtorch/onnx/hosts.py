@@ -39,7 +39,7 @@ for _name, _fn in {
     "Greater": np.greater, "GreaterOrEqual": np.greater_equal, "Less": np.less,
     "LessOrEqual": np.less_equal, "Where": np.where, "Floor": np.floor, "Ceil": np.ceil,
     "Max": lambda *v: reduce(np.maximum, v), "Min": lambda *v: reduce(np.minimum, v),
-    "Identity": lambda x: x, "Sqrt": np.sqrt,
+    "Identity": lambda x: x, "Sqrt": np.sqrt, "Relu": lambda x: np.maximum(x, 0),
     "Size": lambda x: np.int64(x.size),
     "Range": lambda *v: np.arange(*(a.reshape(()) for a in v)).astype(v[0].dtype),
     "Div": lambda a, b: a // b if a.dtype.kind in "iu" and (a >= 0).all() else _divide(a, b),
@@ -82,6 +82,21 @@ def gather(x: Host, indices: Host, *, opset: int, axis: int = 0) -> Host:
 def concat(*parts: Host, opset: int, axis: int = 1) -> Host:
     """The inputs one after the other."""
     return np.concatenate(parts, axis)
+
+
+@host("Split")
+def split(
+    x: Host, sizes: Host | None = None, *, opset: int, axis: int = 0, split: Any = None,
+    num_outputs: int | None = None,
+) -> Any:  # fmt: skip
+    """Parts of x along an axis."""
+    parts = ints(split if sizes is None else sizes)
+    if not parts:
+        if num_outputs is None:
+            return NotImplemented  # how many parts there are, only the node's outputs say
+        each = -(-x.shape[axis] // num_outputs)
+        parts = (each,) * num_outputs
+    return tuple(np.split(x, np.cumsum(parts)[:-1], axis))
 
 
 @host("Unsqueeze")

@@ -21,10 +21,6 @@ from funtorch.onnx.graph import Plan, Reader, host_names, plans
 from funtorch.onnx.walk import SMALL, Walk
 from funtorch.tensor import Tensor, from_host
 
-_WIDER = {"int4": np.int8, "uint4": np.uint8, "int2": np.int8, "uint2": np.uint8,
-          "float4_e2m1fn": np.float32}  # fmt: skip
-
-
 def load(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> OnnxModule:
     """A trainable module from a model, its file, or the bytes of one.
 
@@ -132,13 +128,14 @@ class Run(Walk):
     # Values -------------------------------------------------------------------------------------
 
     def taken(self, value: Any) -> Any:
-        """An input: arrays become tensors whose contents stay known on the host."""
+        """An input. Arrays become tensors; such as may be shapes stay what they are."""
         if isinstance(value, list | tuple):
             return [self.taken(v) for v in value]
         if isinstance(value, dict | Tensor) or value is None:
             return value
         array = np.asarray(value)
-        if not _fits(array):
+        shape_like = array.ndim == 0 or array.dtype.kind in "iub" and array.size <= SMALL
+        if shape_like or not _fits(array):
             return array
         tensor = from_host(np.array(array), device=self.device)
         self.known[id(tensor)] = (tensor, array)
@@ -169,9 +166,6 @@ class Run(Walk):
             if key in memo and memo[key][0] is value:
                 return memo[key][1]
         array = np.asarray(value)
-        wide = _WIDER.get(array.dtype.name)
-        if wide is not None:
-            array = array.astype(wide)
         if array.dtype == object:
             raise TypeError(f"{self.where()}: strings have no rule on the device")
         made = from_host(np.array(array), device=self.device)

@@ -9,7 +9,6 @@ import ml_dtypes
 import numpy as np
 
 from funtorch.onnx.convolution import _conv, pads_for
-from funtorch.onnx.narrow import HOST_TYPES
 from funtorch.onnx.rules import Array, kernel, rule
 from funtorch.tensor import Tensor
 
@@ -37,11 +36,10 @@ def _quantized(
     axis: int,
     block: int,
     name: str,
-    kept: str,
     precise: str,
     saturate: bool,
 ) -> Array:
-    """x / scale + zero in the range of type `name`, as an array of type `kept`."""
+    """x / scale + zero in the range of type `name`."""
     s, z = _spread(scale, x, axis, block), _spread(zero, x, axis, block)
     y = (x / s.astype(x.dtype)) if precise == "" else x.astype(precise) / s.astype(precise)
     if name.startswith("float"):
@@ -49,11 +47,11 @@ def _quantized(
         if saturate and name.startswith("float8"):
             most = float(jnp.finfo(name).max)
             y = jnp.clip(y.astype(jnp.float32), -most, most)
-        return y.astype(np.dtype(kept))
+        return y.astype(np.dtype(name))
     low, high = _limits(name)
     y = jnp.round(y).astype(jnp.float32)
     y = y if z is None else y + z.astype(jnp.float32)
-    return jnp.clip(y, low, high).astype(np.dtype(kept))
+    return jnp.clip(y, low, high).astype(np.dtype(name))
 
 
 @rule("QuantizeLinear", raw=True)
@@ -75,15 +73,11 @@ def quantize_linear(
     else:
         dtype = ctx.dtype(output_dtype) if output_dtype else np.dtype(np.uint8)
     name = dtype.name
-    narrow = name in HOST_TYPES
-    kept = ("float32" if name.startswith("float") else "int8") if narrow else name
-    kept = "uint8" if narrow and name.startswith("uint") else kept
-    y = _quantized(
+    return _quantized(
         ctx.tensor(x), ctx.tensor(scale), ctx.tensor(zero), axis=axis, block=block_size,
-        name=name, kept=kept, precise=ctx.dtype(precision).name if precision else "",
+        name=name, precise=ctx.dtype(precision).name if precision else "",
         saturate=bool(saturate),
     )  # fmt: skip
-    return ctx.host(y).astype(dtype) if narrow else y
 
 
 @rule("DequantizeLinear")
@@ -107,7 +101,7 @@ def _dequantized(
     x: Array, scale: Array, zero: Array | None, *, axis: int, block: int, out: str
 ) -> Array:
     s, z = _spread(scale, x, axis, block), _spread(zero, x, axis, block)
-    wide = jnp.int32 if x.dtype.kind in "iu" else jnp.float32
+    wide = jnp.int32 if jnp.issubdtype(x.dtype, jnp.integer) else jnp.float32
     centred = x.astype(wide) if z is None else x.astype(wide) - z.astype(wide)
     return (centred.astype(jnp.float32) * s.astype(jnp.float32)).astype(np.dtype(out))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from funtorch.onnx.writing import (
     convolutions,
+    imported,
     indexing,
     nn,
     pointwise,
