@@ -5,8 +5,8 @@ pass in onnx's reference evaluator, and in onnxruntime, after funtorch has loade
 Sequences of tensors are written as their tensors. Inputs that decide shapes (the target of a Reshape)
 cannot stay inputs of a captured program: such models are written with their integer inputs, or with all
 but the first, as constants, and counted apart; apart from those are models written with all of their
-inputs as constants, which says that their results can be written and no more. `in onnxruntime` counts the models that onnxruntime passes as they are; `again`, those of them
-that it passes as written here.
+inputs as constants, which says that their results can be written and no more. `in onnxruntime` counts
+the models that onnxruntime passes as they are; `again`, those of them that it passes as written here.
 """
 
 from __future__ import annotations
@@ -208,7 +208,9 @@ def main() -> None:
                 row[5] += not other
                 if other and not why:
                     print(f"{suite}: {name}: in onnxruntime: {other[:160]}", flush=True)
-    print("\n| suite | models | pass again | with constants | constants only | in onnxruntime | again |")
+    print(
+        "\n| suite | models | pass again | with constants | constants only | in onnxruntime | again |"
+    )
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for suite, (total, *rest) in counts.items():
         if total:

@@ -19,6 +19,7 @@ from funtorch.onnx import (
     linear,
     manipulation,
     normalization,
+    ops,
     pooling,
     quantization,
     randomness,
@@ -36,6 +37,7 @@ from funtorch.onnx.module import OnnxModule, load
 from funtorch.onnx.rules import UnsupportedNodes
 from funtorch.onnx.stored import add_onnx
 from funtorch.onnx.writing import (
+    ExportableModule,
     OnnxExporterError,
     ONNXProgram,
     OperatorExportTypes,
@@ -47,6 +49,7 @@ from funtorch.onnx.writing import (
 )
 
 __all__ = [
+    "ExportableModule",
     "ONNXProgram",
     "OnnxExporterError",
     "OnnxModule",
@@ -60,6 +63,7 @@ __all__ = [
     "export_training_step",
     "is_in_onnx_export",
     "load",
+    "ops",
 ]
 
 

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from onnx.helper import tensor_dtype_to_np_dtype
 
-from funtorch.onnx.elementwise import aligned
 from funtorch.onnx import narrow
+from funtorch.onnx.elementwise import aligned
 from funtorch.onnx.narrow import cast_on_host, is_string
 from funtorch.onnx.rules import Array, kernel, rule
 from funtorch.tensor import Tensor
@@ -59,5 +59,3 @@ def cast_to(ctx: Any, x: Any, dtype: np.dtype[Any], saturate: int, round_mode: s
 
 
 _STRING = 8  # TensorProto.STRING
-
-

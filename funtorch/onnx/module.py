@@ -21,6 +21,7 @@ from funtorch.onnx.graph import Plan, Reader, host_names, plans
 from funtorch.onnx.walk import SMALL, Walk
 from funtorch.tensor import Tensor, from_host
 
+
 def load(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> OnnxModule:
     """A trainable module from a model, its file, or the bytes of one.
 
@@ -134,7 +135,7 @@ class Run(Walk):
         if isinstance(value, dict | Tensor) or value is None:
             return value
         array = np.asarray(value)
-        shape_like = array.ndim == 0 or array.dtype.kind in "iub" and array.size <= SMALL
+        shape_like = array.ndim == 0 or (array.dtype.kind in "iub" and array.size <= SMALL)
         if shape_like or not _fits(array):
             return array
         tensor = from_host(np.array(array), device=self.device)

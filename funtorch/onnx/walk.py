@@ -119,8 +119,7 @@ class Walk(ABC):
         try:
             if not rule.raw:
                 inputs = [
-                    self.host(v) if i in rule.host else self.tensor(v)
-                    for i, v in enumerate(inputs)
+                    self.host(v) if i in rule.host else self.tensor(v) for i, v in enumerate(inputs)
                 ]
             if rule.ctx:
                 return rule.fn(*inputs, ctx=self, **step.attributes)

@@ -2,6 +2,7 @@
 
 import io
 import re
+import tracemalloc
 
 import numpy as np
 import onnx
@@ -118,6 +119,21 @@ def test_external_data(tmp_path):
     assert path.stat().st_size < 2000
     again = torch.onnx.load(str(path))
     np.testing.assert_allclose(again(x).detach().numpy(), model(x).detach().numpy(), atol=1e-5)
+
+
+def test_weights_are_not_copied(tmp_path, monkeypatch):
+    """Further memory while 16 MiB of weights are written as large ones are: below a fifth of them."""
+    monkeypatch.setattr("funtorch.onnx.writing.check.WHOLE", 0)
+    model = nn.Sequential(*(nn.Linear(1024, 1024) for _ in range(4))).eval()
+    x = torch.randn(1, 1024)
+    model(x)
+    tracemalloc.start()
+    try:
+        torch.onnx.export(model, (x,), tmp_path / "net.onnx", verify=False)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (tmp_path / "net.onnx.data").stat().st_size > 2**24 > 5 * peak
 
 
 def test_nodes_say_where_they_come_from():
@@ -280,3 +296,85 @@ def test_code_can_ask_whether_it_is_exported():
     program = torch.onnx.export(Asks(), (x,), verify=False)
     assert program(x)[0].tolist() == program.call_reference(x)[0].tolist() == [1, 1]
     assert Asks()(x).tolist() == [2, 2]
+
+
+def test_values_within_and_names_of_axes():
+    model, x = example("mlp")
+    program = torch.onnx.export(model, (x,), dynamic_shapes=({0: "n"},))
+    first = program.model_proto.graph.node[0]
+    (found,) = program.compute_values([first.output[0]], (x,))
+    assert len(program.output_names) == 1 and found.shape[0] == x.shape[0]
+    with pytest.raises(ValueError, match="not found"):
+        program.compute_values(["nobody"], (x,))
+    program.rename_axes({"n": "batch"})
+    told = [i.type.tensor_type.shape.dim[0].dim_param for i in program.model_proto.graph.input]
+    assert told == ["batch"]
+
+
+def test_nodes_of_ones_own():
+    class Net(nn.Module):
+        def forward(self, x):
+            if torch.onnx.is_in_onnx_export():
+                return torch.onnx.ops.symbolic(
+                    "my.ops::Twice", (x + 1, None), {"by": 2, "names": ["a"]}, dtype=x.dtype,
+                    shape=x.shape, version=3, metadata_props={"who": "me"},
+                )  # fmt: skip
+            return (x + 1) * 2
+
+    program = torch.onnx.export(Net(), (torch.randn(2, 3),), dynamic_shapes=({0: "n"},))
+    node = next(n for n in program.model_proto.graph.node if n.domain == "my.ops")
+    assert node.op_type == "Twice" and {a.name for a in node.attribute} == {"by", "names"}
+    assert ("who", "me") in {(p.key, p.value) for p in node.metadata_props}
+    assert {o.domain: o.version for o in program.model_proto.opset_import}["my.ops"] == 3
+    (out,) = program.model_proto.graph.output
+    assert out.type.tensor_type.shape.dim[0].dim_param == "n"
+
+
+def test_a_module_that_knows_its_arguments(tmp_path):
+    class Net(torch.onnx.ExportableModule):
+        def forward(self, x):
+            return x * 2
+
+        def example_arguments(self):
+            return (torch.randn(2, 3),), None
+
+        def dynamic_shapes(self):
+            return ({0: "n"},)
+
+        def output_names(self):
+            return ["twice"]
+
+    for program in (Net().to_onnx(), torch.onnx.export(Net())):
+        assert program.output_names == ["twice"]
+        assert program(torch.ones(5, 3))[0].tolist() == [[2.0] * 3] * 5
+
+
+def test_the_old_way_of_calling(tmp_path):
+    model, x = example("mlp")
+    path = tmp_path / "net.onnx"
+    assert (
+        torch.onnx.export(model, x, path, dynamo=False, training=torch.onnx.TrainingMode.EVAL)
+        is None
+    )
+    assert len(onnx.load(path).graph.output) == 1
+
+
+@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "float8_e5m2", "int4", "uint4"])
+def test_narrow_weights(dtype, tmp_path):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            values = (torch.arange(4096.0) % 7).reshape(64, 64).to(torch.int32)
+            self.register_buffer("weight", values.to(getattr(torch, dtype)))
+
+        def forward(self, x):
+            return x @ self.weight.to(torch.float32)
+
+    net, x = Net(), torch.randn(2, 64)
+    program = torch.onnx.export(net, (x,), tmp_path / "net.onnx", opset_version=21)
+    (weight,) = [i for i in program.model_proto.graph.initializer if i.name == "weight"]
+    assert weight.data_type == onnx.TensorProto.DataType.Value(dtype.upper().replace("_", ""))
+    loaded = onnx.load(tmp_path / "net.onnx")
+    onnx.checker.check_model(loaded)
+    again = torch.onnx.load(loaded)
+    np.testing.assert_allclose(again(x).numpy(), net(x).numpy(), rtol=1e-4, atol=1e-4)

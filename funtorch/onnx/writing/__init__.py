@@ -20,6 +20,7 @@ from funtorch.onnx.writing import (
     reductions,
     shapes,
 )
+from funtorch.onnx.writing.exportable import ExportableModule
 from funtorch.onnx.writing.exporter import (
     OperatorExportTypes,
     TrainingMode,

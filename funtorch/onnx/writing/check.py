@@ -12,6 +12,7 @@ from funtorch.onnx.writing.runtimes import runner
 from funtorch.onnx.writing.table import OnnxExporterError
 
 Array = np.ndarray[Any, Any]
+WHOLE = 100_000_000  # bytes of weights from which the checker sees the model without them
 
 # (relative to the largest element of the output, relative to the element) by bits of the mantissa
 _TOLERANCES = {52: (1e-7, 1e-6), 23: (2e-5, 1e-3), 10: (5e-3, 1e-2), 7: (3e-2, 3e-2)}
@@ -24,7 +25,7 @@ class VerificationError(OnnxExporterError):
 def checked(program: Any) -> None:
     """Schema and shapes. Raises what onnx's checker and its strict shape inference raise."""
     finished = program._finished
-    whole = program.nbytes < 100_000_000
+    whole = program.nbytes < WHOLE
     model = finished.model(weights=whole)
     if not whole:  # the checker wants to see every value: as inputs, weights are not copied
         model = finished.model(False, True)

@@ -38,6 +38,7 @@ from funtorch.lowering.x64 import x64
 from funtorch.nn.module import Module
 from funtorch.onnx.writing import check
 from funtorch.onnx.writing.emit import Emitter, constants_of, library, weights_of
+from funtorch.onnx.writing.exportable import ExportableModule
 from funtorch.onnx.writing.graph import Graph
 from funtorch.onnx.writing.program import ONNXProgram
 from funtorch.onnx.writing.proto import Finished
@@ -99,7 +100,7 @@ def export(
     The model is captured in the mode it is in, at opsets 18 to 26 (default 20). Dimensions named in
     `dynamic_shapes` (as for torch.export.export; strings do as names) or `dynamic_axes` stay
     symbolic all through. verify: the written model is run on the example arguments, in onnxruntime
-    if that is installed, and must agree with funtorch.
+    if that is installed, and must agree with funtorch; not so with nodes of one's own domains.
 
     custom_translation_table: op -> rule(g, *arguments of the op) -> value (see `writing.table`), or a
     function of onnxscript's, which gets the op's tensors.
@@ -112,6 +113,11 @@ def export(
                         ("dump_exported_program", dump_exported_program)):  # fmt: skip
         if asked:
             raise NotImplementedError(f"torch.onnx.export({name}=True) is not there")
+    if isinstance(model, ExportableModule):
+        args, kwargs = (args, kwargs) if args or kwargs else model.example_arguments()
+        input_names = input_names or model.input_names()
+        output_names = output_names or model.output_names()
+        dynamic_shapes = model.dynamic_shapes() if dynamic_shapes is None else dynamic_shapes
     args, kwargs = _arguments(args, kwargs, dynamo)
     request = _request(model, args, kwargs)
     names = input_names_of(request, input_names)
@@ -125,7 +131,7 @@ def export(
     given = model if isinstance(model, ExportedProgram) else None
     program = ONNXProgram(finished, given, functools.partial(_flat_arguments, request))
     check.checked(program)
-    if verify:
+    if verify and not finished.foreign:
         inputs = [np.asarray(to_host(t.detach())) for t in describe(request)[1]]
         feeds = dict(zip(program.input_names, inputs, strict=True))
         check.compared(program, feeds, _expected(model, request, recording, inputs))

@@ -38,8 +38,10 @@ def save(model: onnx.ModelProto, weights: Mapping[str, Any], path: Path) -> None
                 model.graph.initializer.append(tensor(name, array))
                 continue
             file.write(b"\0" * (-file.tell() % _ALIGNMENT))
-            model.graph.initializer.append(_reference(name, array, beside.name, file.tell()))
+            start = file.tell()
             _dump(np.ascontiguousarray(array), file)
+            size = file.tell() - start
+            model.graph.initializer.append(_reference(name, array, beside.name, start, size))
 
     if large:
         replaced(beside, write)
@@ -55,10 +57,9 @@ def _dump(array: np.ndarray[Any, Any], file: BinaryIO) -> None:
         file.write(memoryview(array.reshape(-1).view(np.uint8)))
 
 
-def _reference(name: str, array: Any, location: str, offset: int) -> onnx.TensorProto:
+def _reference(name: str, array: Any, location: str, offset: int, length: int) -> onnx.TensorProto:
     made = onnx.TensorProto(name=name, data_type=element_type(array.dtype), dims=array.shape)
     made.data_location = onnx.TensorProto.EXTERNAL
-    length = array.nbytes
     for key, value in (("location", location), ("offset", offset), ("length", length)):
         made.external_data.add(key=key, value=str(value))
     return made

@@ -1,4 +1,4 @@
-"""Rules of ops that only loaded ONNX models record (`funtorch.onnx`): they go back to where they came from."""
+"""Rules of ops that came from ONNX: those of loaded models, and nodes that a model names itself."""
 
 from __future__ import annotations
 
@@ -24,9 +24,7 @@ def cast(g: Any, x: Val, name: str, saturate: bool, round_mode: str) -> Any:
 
 
 @rule("_onnx__transform")
-def transform(
-    g: Any, x: Val, length: int | None, axis: int, inverse: bool, onesided: bool
-) -> Any:
+def transform(g: Any, x: Val, length: int | None, axis: int, inverse: bool, onesided: bool) -> Any:
     """DFT, whose axis the op counts without the last dimension (real and imaginary part)."""
     if g.opset < 20:
         return NotImplemented
@@ -47,3 +45,20 @@ def stft(g: Any, x: Val, window: Val | None, size: int, hop: int, onesided: bool
         "STFT", x, g.const(hop, np.int64), window, length, onesided=int(onesided),
         shape=tuple(out.shape),
     )  # fmt: skip
+
+
+@rule("onnx_symbolic")
+def symbolic(g: Any, *args: Any) -> Any:
+    """What `torch.onnx.ops.symbolic` asked for."""
+    *inputs, domain, name, version, attrs, given, props, outs = args
+    values = iter(inputs)
+    g.domains.setdefault(domain, version)
+    made = g.op(
+        name, *[next(values) if there else None for there in given], n=len(outs), domain=domain,
+        dtype=np.dtype(outs[0][1]), **dict(attrs),
+    )  # fmt: skip
+    made = [made] if isinstance(made, Val) else list(made)
+    for out, (shape, kind) in zip(made, outs, strict=True):
+        out.dtype, out.shape, out.held = np.dtype(kind), tuple(shape), tuple(shape)
+    g.block.nodes[-1] = g.block.nodes[-1]._replace(metadata=dict(props))
+    return made

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +136,31 @@ class ONNXProgram:
         """As `__call__`, but in onnx's reference evaluator."""
         feeds = dict(zip(self.input_names, self._flat(args, kwargs), strict=True))
         return [as_tensor(a) for a in typed(by_reference(self)(feeds), self._finished.outputs)]
+
+    def compute_values(
+        self, value_names: Sequence[str], args: Sequence[Any] = (), kwargs: Any = None
+    ) -> list[Tensor]:
+        """Values within the graph, by the names of nodes' outputs. Raises ValueError for others."""
+        known = self._finished.values()
+        for name in value_names:
+            if name not in known:
+                raise ValueError(
+                    f"Value '{name}' not found in the model. Please provide a valid value name."
+                )
+        outputs = self._finished.outputs
+        self._finished.outputs = [known[n] for n in value_names]
+        self.release()
+        try:
+            return self(*args, **(kwargs or {}))
+        finally:
+            self._finished.outputs = outputs
+            self.release()
+
+    def rename_axes(self, rename_mapping: Mapping[Any, str]) -> None:
+        """Other names for symbolic sizes, by their names or onnx_ir's SymbolicDims."""
+        self._finished.axes |= {
+            str(getattr(old, "value", old)): new for old, new in rename_mapping.items()
+        }
 
     def initialize_inference_session(self, *_: Any, **__: Any) -> None:
         """Load the model into the runtime now and not at the first call."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from funtorch.onnx.writing.values import Block, Node, Val
 from funtorch.version import __version__
 
 IR_VERSION = 10
+_KNOWN = ("", "ai.onnx", "ai.onnx.ml", "ai.onnx.preview.training", "com.microsoft", DOMAIN)
 _NEWER_IR = {22: 10, 23: 11, 24: 12, 25: 12, 26: 13}  # the first that knows the opset's types
 
 
@@ -72,6 +74,7 @@ class Finished:
         self.domains = dict(g.domains)
         self.random = g.random
         self.metadata: dict[str, str] = {}
+        self.axes: dict[str, str] = {}  # other names of symbolic sizes
         self.inputs = list(inputs)
         self.outputs = self._named(g, list(outputs), names)
         self.nodes = live([*g.first.nodes, *g.main.nodes], self.outputs)
@@ -93,6 +96,16 @@ class Finished:
         self.functions += made.made.values()
         if made.made:
             self.domains[DOMAIN] = 1
+
+    @property
+    def foreign(self) -> bool:
+        """Are there nodes that only somebody else's runtime knows?"""
+        own = {f.domain for f in self.functions}
+        return any(n.domain not in own and n.domain not in _KNOWN for n in self.nodes)
+
+    def values(self) -> dict[str, Val]:
+        """What nodes make, by name."""
+        return {o.name: o for node in self.nodes for o in node.outputs}
 
     def _opsets(self) -> list[onnx.OperatorSetIdProto]:
         opsets = [helper.make_opsetid("", self.opset)]
@@ -141,6 +154,8 @@ class Finished:
             producer_version=__version__,
         )
         helper.set_model_props(made, self.metadata)
+        if self.axes:
+            _rename_axes(made.graph, self.axes)
         return made
 
     def _value_infos(self) -> Iterator[onnx.ValueInfoProto]:
@@ -175,9 +190,9 @@ def message(node: Node) -> onnx.NodeProto:
     made.output.extend(x.name for x in node.outputs)
     for key, value in node.attrs.items():
         made.attribute.append(_attribute(key, value))
-    if node.origin is not None:
-        for key, value in _metadata(node.origin).items():
-            made.metadata_props.add(key=key, value=value)
+    told = {} if node.origin is None else _metadata(node.origin)
+    for key, value in {**told, **node.metadata}.items():
+        made.metadata_props.add(key=key, value=value)
     return made
 
 
@@ -200,6 +215,22 @@ def _subgraph(name: str, block: Block) -> onnx.GraphProto:
         [_info(v.name, v.dtype, v.shape) for v in block.inputs],
         [_info(v.name, v.dtype, v.shape) for v in block.outputs],
     )
+
+
+def _rename_axes(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
+    """Other names for symbolic sizes, also within expressions."""
+
+    def renamed(text: str) -> str:
+        return re.sub(r"[^\W\d]\w*", lambda m: names.get(m.group(), m.group()), text)
+
+    for info in (*graph.input, *graph.output, *graph.value_info):
+        for dim in info.type.tensor_type.shape.dim:
+            if dim.dim_param:
+                dim.dim_param = names.get(dim.dim_param, renamed(dim.dim_param))
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                _rename_axes(attribute.g, names)
 
 
 def _metadata(origin: Any) -> Mapping[str, str]:

@@ -62,7 +62,10 @@ class Val:
 
 
 class Node(NamedTuple):
-    """One node; inputs may be None where ONNX leaves one out. attrs may hold Blocks."""
+    """One node; inputs may be None where ONNX leaves one out. attrs may hold Blocks.
+
+    metadata: entries of its own, beside those that its origin gives.
+    """
 
     op: str
     domain: str
@@ -70,6 +73,7 @@ class Node(NamedTuple):
     outputs: tuple[Val, ...]
     attrs: dict[str, Any]
     origin: Any
+    metadata: dict[str, str] = {}  # noqa: RUF012  (never changed)
 
 
 class Block:
