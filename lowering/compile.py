@@ -28,28 +28,28 @@ from jax.sharding import SingleDeviceSharding
 Compiled = Callable[..., list[Any]]
 
 
-_NARROW = ("int4", "uint4", "int2", "uint2", "float4_e2m1fn")
+_PACKED = ("int4", "uint4", "int2", "uint2", "float4_e2m1fn")
 
 
 class Executable:
     """A compiled program with the plan of its scalars. Call it with leaf arrays and scalars.
 
-    narrow: which leaves have elements of less than a byte.
+    packed: which leaves have elements of less than a byte.
     """
 
-    __slots__ = ("compiled", "narrow", "plan")
+    __slots__ = ("compiled", "packed", "plan")
 
-    def __init__(self, compiled: Compiled, plan: ScalarPlan, narrow: Sequence[int] = ()) -> None:
+    def __init__(self, compiled: Compiled, plan: ScalarPlan, packed: Sequence[int] = ()) -> None:
         self.compiled = compiled
         self.plan = plan
-        self.narrow = tuple(narrow)
+        self.packed = tuple(packed)
 
     def __call__(self, leaves: Sequence[Any], scalars: tuple[Any, ...]) -> list[Any]:
         check()
         stats.executions += 1
-        if self.narrow:
+        if self.packed:
             leaves = list(leaves)
-            for i in self.narrow:  # JAX misstates the layout of those that are bound to a device
+            for i in self.packed:  # JAX misstates the layout of those that are bound to a device
                 leaves[i] = jnp.asarray(np.asarray(leaves[i]))
         if self.plan.dynamic:
             # NumPy's 64-bit scalars would be cut to 32 bits on the way in without this.
@@ -175,5 +175,5 @@ def compile_program(
     memory = compiled.memory_analysis()
     scratch = 0 if memory is None else int(memory.temp_size_in_bytes)
     stats.compiled(Compilation(what, len(pruned.steps), seconds, reason, scratch))
-    narrow = [i for i, a in enumerate(program.leaf_avals) if a.dtype.name in _NARROW]
-    return Executable(compiled, plan, narrow)
+    packed = [i for i, a in enumerate(program.leaf_avals) if a.dtype.name in _PACKED]
+    return Executable(compiled, plan, packed)

@@ -171,6 +171,8 @@ def _reduction(name: str, fn: Callable[..., Any]) -> None:
         keepdims: int = 1,
         noop_with_empty_axes: int = 0,
     ) -> Host:
+        if not x.size:
+            return NotImplemented  # type: ignore[return-value]
         where = ints(axes if axes_input is None else axes_input) or None
         if where is None and noop_with_empty_axes:
             return x
