@@ -90,8 +90,8 @@ def _sliced(x: Any, *args: Any) -> Any:
 def _reduction(loss: Callable[..., Any], *names: str) -> Callable[..., Any]:
     """A loss whose arguments come by position under these names; the reduction is a number."""
 
-    def call(x: Any, target: Any, *args: Any) -> Any:
-        given = dict(zip(names, args, strict=False))
+    def call(x: Any, target: Any, *args: Any, **named: Any) -> Any:
+        given = {**dict(zip(names, args, strict=False)), **named}
         if "reduction" in given:
             given["reduction"] = ("none", "mean", "sum")[given["reduction"]]
         return loss(x, target, **given)
@@ -176,6 +176,20 @@ def _encoder(
     return normal(x + forward(x), scale2, shift2)
 
 
+_LOSSES = {
+    "mse_loss": ("reduction",), "l1_loss": ("reduction",), "soft_margin_loss": ("reduction",),
+    "multilabel_margin_loss": ("reduction",), "kl_div": ("reduction",),
+    "huber_loss": ("reduction", "delta"), "smooth_l1_loss": ("reduction", "beta"),
+    "binary_cross_entropy": ("weight", "reduction"),
+    "binary_cross_entropy_with_logits": ("weight", "pos_weight", "reduction"),
+    "poisson_nll_loss": ("log_input", "full", "eps", "reduction"),
+    "hinge_embedding_loss": ("margin", "reduction"),
+    "margin_ranking_loss": ("target", "margin", "reduction"),
+    "cosine_embedding_loss": ("target", "margin", "reduction"),
+    "multi_margin_loss": ("p", "margin", "weight", "reduction"),
+    "triplet_margin_loss": ("negative", "margin", "p", "eps", "swap", "reduction"),
+}  # fmt: skip
+
 _NUMBERS = {
     "add": operator.add, "sub": operator.sub, "mul": operator.mul, "div": operator.truediv,
     "floordiv": operator.floordiv, "remainder": operator.mod, "pow": operator.pow,
@@ -217,7 +231,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
         F.cross_entropy, "weight", "reduction", "ignore_index", "label_smoothing"
     ),
     "nll_loss_nd": _reduction(F.nll_loss, "weight", "reduction", "ignore_index"),
-    "huber_loss": _reduction(F.huber_loss, "reduction", "delta"),
+    **{name: _reduction(getattr(F, name), *names) for name, names in _LOSSES.items()},
     "_native_multi_head_attention": _attention, "_transformer_encoder_layer_fwd": _encoder,
     "is_autocast_enabled": lambda *_: funtorch.is_autocast_enabled(),
     "log_sigmoid": F.logsigmoid, "embedding_bag": _bag, "slice": _sliced,
@@ -246,11 +260,11 @@ def op(name: str) -> Callable[..., Any]:
     """The function behind `torch.<name>`: an op, and nothing else. KeyError if there is none."""
     if name in _FUNCTIONS:
         return _FUNCTIONS[name]
-    if name in TABLE:
+    if name in TABLE and not name.endswith("_loss"):
         return TABLE[name].facade
     if name in _CREATION:
         return getattr(funtorch, name)  # type: ignore[no-any-return]
-    if not name.startswith("_"):
+    if not name.startswith("_") and not name.endswith("_loss"):  # whose reductions are numbers
         for place in (F, Tensor):
             if callable(found := vars(place).get(name)) and not isinstance(found, type):
                 return found  # type: ignore[no-any-return]
