@@ -310,13 +310,19 @@ def _sinc(x: Array) -> Array:
 _simple("spherical_bessel_j0", _sinc, "sin(x) / x.", differentiable=False)
 
 
+_AIRY_END = 104
+"""From here on Ai is zero, also in double precision."""
+
+
 def _from_scipy(name: str, theirs: str, meaning: str) -> None:
     """A function that XLA does not have: SciPy computes it on the host, without a gradient."""
 
     def lower(x: Array) -> Array:
         def on_host(values: Any) -> Any:
             found = getattr(scipy.special, theirs)(np.asarray(values, np.float64))
-            return found[:1] if isinstance(found, tuple) else (found,)
+            if isinstance(found, tuple):  # Ai, Ai', Bi, Bi'; SciPy has no Ai far out, where it is 0
+                return (np.where(values > _AIRY_END, 0, found[0]),)
+            return (found,)
 
         return host_call(on_host, [(x.shape, x.dtype)], x)[0]
 
