@@ -321,7 +321,8 @@ def _from_scipy(name: str, theirs: str, meaning: str) -> None:
         def on_host(values: Any) -> Any:
             found = getattr(scipy.special, theirs)(np.asarray(values, np.float64))
             if isinstance(found, tuple):  # Ai, Ai', Bi, Bi'; SciPy has no Ai far out, where it is 0
-                return (np.where(values > _AIRY_END, 0, found[0]),)
+                far = (values > _AIRY_END) & np.isfinite(values)
+                return (np.where(far, 0, found[0]),)
             return (found,)
 
         return host_call(on_host, [(x.shape, x.dtype)], x)[0]
