@@ -9,7 +9,8 @@ import jax.numpy as jnp
 
 from funtorch.ops._bounds import Index
 from funtorch.ops._declare import TABLE, Array, composite, op
-from funtorch.ops.nn_loss import _reduced, _tensor_reduced, cross_entropy, legacy_reduction
+from funtorch.ops.nn_loss import _reduced, _tensor_reduced, legacy_reduction
+from funtorch.ops.nn_loss_classes import cross_entropy
 from funtorch.tensor import Tensor, dtype_of, size_of
 
 
