@@ -175,5 +175,5 @@ def compile_program(
     memory = compiled.memory_analysis()
     scratch = 0 if memory is None else int(memory.temp_size_in_bytes)
     stats.compiled(Compilation(what, len(pruned.steps), seconds, reason, scratch))
-    packed = [i for i, a in enumerate(program.leaf_avals) if a.dtype.name in _PACKED]
-    return Executable(compiled, plan, packed)
+    narrow = [i for i, a in enumerate(program.leaf_avals) if a.dtype.name in _PACKED]
+    return Executable(compiled, plan, narrow)
