@@ -199,7 +199,9 @@ def _linearised(
 ) -> tuple[tuple[Any, ...], list[Any], list[int | None], Any]:
     """(outputs, residual arrays, for each residual the input it equals or None, structure)."""
     varying = [inputs[i] for i in wrt]
-    outs, pull = jax.vjp(_restricted(inst, wrt, inputs, scalars), *varying)
+    # Which residuals there are must not depend on what the program is lowered for in the end.
+    with lowering_for((inst.in_avals or inst.out_avals)[0].place):
+        outs, pull = jax.vjp(_restricted(inst, wrt, inputs, scalars), *varying)
     leaves, tree = jax.tree_util.tree_flatten(pull)
     # An input handed through needs no output of its own: the backward op has it already.
     where = [next((i for i, x in enumerate(inputs) if x is leaf), None) for leaf in leaves]

@@ -8,6 +8,10 @@ import pytest
 import funtorch
 
 torch = pytest.importorskip("torch", reason="real PyTorch is the oracle")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:index_reduce"),
+    pytest.mark.filterwarnings("ignore:There is a performance drop"),
+]
 
 _drawn = np.random.default_rng(0).uniform(-2, 2, (3, 4, 4))
 A, B = _drawn[0, :3], _drawn[1, :3]

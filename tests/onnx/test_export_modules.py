@@ -247,7 +247,7 @@ GROUPS = {
 ELSEWHERE = {
     # containers, bases and what only becomes a module of the table
     *("Module", "ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential"),
-    *("RNNBase", "RNNCellBase", "DataParallel", "NLLLoss2d"),
+    *("Container", "RNNBase", "RNNCellBase", "DataParallel", "NLLLoss2d"),
     *(n for n in dir(nn) if n.startswith("Lazy")),
     # its shapes depend on lengths; they draw numbers in every mode
     *("CTCLoss", "FractionalMaxPool2d", "FractionalMaxPool3d"),

@@ -15,8 +15,12 @@ from funtorch.onnx.writing.values import Block, Val
 
 def closing(g: Any, block: Block, outputs: Sequence[Val], avals: Sequence[Any]) -> None:
     """Make these the outputs of a body; each must be made in it, and only once."""
-    for out, aval in zip(outputs, avals, strict=True):
-        block.outputs.append(g.op("Identity", g.full(out), shape=tuple(aval.shape)))
+    for out, aval in zip(map(g.full, outputs), avals, strict=True):
+        made = {o.name for node in block.nodes for o in node.outputs}
+        if out.name not in made or any(out.name == other.name for other in block.outputs):
+            out = g.op("Identity", out)
+        out.shape = out.held = tuple(aval.shape)
+        block.outputs.append(out)
 
 
 def shaped(outs: Any, avals: Sequence[Any]) -> list[Val]:
