@@ -72,6 +72,18 @@ def test_groups(name):
         np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-9)
 
 
+def test_what_is_not_finite_stays_in_its_group():
+    x = np.ones((1, 4, 3, 3), np.float32)
+    x[0, 0, 0, 0] = np.inf
+    for shape in ((4, 2, 2, 2), (4, 1, 2, 2)):
+        groups = 4 // shape[1]
+        found = [
+            lib.nn.functional.conv2d(lib.tensor(x), lib.ones(shape), groups=groups).numpy()
+            for lib in (funtorch, torch)
+        ]
+        np.testing.assert_array_equal(*found)
+
+
 @pytest.mark.parametrize("name", TRANSPOSED)
 def test_transposed_by_phases(name):
     def run(lib):
