@@ -224,11 +224,7 @@ def _fitting(result: Tensor, written: Tensor) -> Tensor:
     kind = dtype_of(written)
     if dtype_of(result) is kind:
         return result
-    if not dtypes.can_cast(dtype_of(result), kind):
-        raise RuntimeError(
-            f"result type {_type_word(result)} can't be cast to the desired output type "
-            f"{_type_word(written)}"
-        )
+    _check_out_dtype(result, written, "cast")
     return convert(result, kind, None)
 
 

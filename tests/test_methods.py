@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
-
 import pytest
 
 import funtorch
+from tests.outcomes import outcome
 
 torch = pytest.importorskip("torch", reason="real PyTorch is the oracle")
 
@@ -21,7 +20,8 @@ def default_type(t):
 
 CASES = {
     "flags": lambda t: [
-        getattr(t.ones(1), f"is_{n}") for n in ["ipu", "maia", "mkldnn", "mps", "mtia", "vulkan", "xla", "xpu"]
+        getattr(t.ones(1), f"is_{n}")
+        for n in ["ipu", "maia", "mkldnn", "mps", "mtia", "vulkan", "xla", "xpu"]
     ],
     "odd": lambda t: [t.ones(1).name, t.ones(1).volatile, t.ones(1).is_distributed()],
     "is_nonzero": lambda t: [t.ones(1).is_nonzero(), t.zeros(1, 1).is_nonzero()],
@@ -79,15 +79,6 @@ CASES = {
     ],
     "set": lambda t: t.ones(1).set_(t.arange(6.0), 1, (2, 2), (1, 2)).tolist(),
 }
-
-
-def outcome(library, case):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return str(case(library)).replace("funtorch", "torch")
-        except Exception as error:
-            return type(error)
 
 
 @pytest.mark.parametrize("case", CASES)

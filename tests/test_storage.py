@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
-
 import pytest
 
 import funtorch
+from tests.outcomes import outcome
 
 torch = pytest.importorskip("torch", reason="real PyTorch is the oracle")
 
@@ -54,15 +53,6 @@ CASES = {
     "copied": lambda t: t.FloatStorage([1.0, 2.0]).copy_(t.FloatStorage([3.0, 4.0])).tolist(),
     "default": lambda t: t.Storage is t.FloatStorage,
 }
-
-
-def outcome(library, case):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return str(case(library)).replace("funtorch", "torch")
-        except Exception as error:
-            return type(error)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -72,6 +72,21 @@ def check_alike(name: str, what: str, wanted: Sequence[Aval], found: Sequence[Av
             )
 
 
+def scan_dim(tensors: Sequence[Tensor], dim: int, error: type[Exception]) -> int:
+    """The dimension to scan along, from the front. Raises IndexError, or `error` where one lacks it."""
+    rank = tensors[0].ndim
+    if not -rank <= dim < rank:
+        raise IndexError(
+            f"Dimension out of range (expected to be in range of [{-rank}, {rank - 1}], but got {dim})"
+        )
+    dim %= rank
+    if any(x.ndim <= dim or x.shape[dim] == 0 for x in tensors):
+        raise error(
+            "All xs leaves must at least have 'dim' number of dimensions and scan dimension > 0"
+        )
+    return dim
+
+
 def avals_of(tensors: Sequence[Tensor]) -> list[Aval]:
     """Shapes and types."""
     return [read(t).aval for t in tensors]

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 from jax import lax
 
-from funtorch._higher_order_ops._common import avals_of, captured, leaves_of
+from funtorch._higher_order_ops._common import avals_of, captured, leaves_of, scan_dim
 from funtorch.func.flow import Runner, nested
 from funtorch.func.pure import aval_without, is_leaf, record_nested, tree
 from funtorch.random_mode import randomness_within
@@ -82,17 +82,7 @@ def _checked(combine_fn: Any, tensors: list[Any], dim: Any, reverse: Any, mode: 
         raise ValueError(
             "For combine_mode='pointwise', all input tensors need to be on CUDA or XPU"
         )
-    rank = tensors[0].ndim
-    if not -rank <= dim < rank:
-        raise IndexError(
-            f"Dimension out of range (expected to be in range of [{-rank}, {rank - 1}], but got {dim})"
-        )
-    dim %= rank
-    if any(x.ndim <= dim or x.shape[dim] == 0 for x in tensors):
-        raise ValueError(
-            "All xs leaves must at least have 'dim' number of dimensions and scan dimension > 0"
-        )
-    return dim
+    return scan_dim(tensors, dim, ValueError)
 
 
 def _check_result(wanted: Sequence[Any], found: Sequence[Any]) -> None:

@@ -11,6 +11,7 @@ from funtorch._higher_order_ops._common import (
     captured,
     check_alike,
     leaves_of,
+    scan_dim,
 )
 from funtorch.func.flow import Keyed, scanned
 from funtorch.func.pure import aval_without, is_leaf, tree
@@ -72,16 +73,7 @@ def _checked(combine_fn: Any, starts: list[Any], slices: list[Any], dim: Any, re
         for leaf in leaves:
             if not isinstance(leaf, Tensor):
                 raise RuntimeError(f"All {words} leaves must be a Tensor but got {leaf}")
-    rank = slices[0].ndim
-    if not -rank <= dim < rank:
-        raise IndexError(
-            f"Dimension out of range (expected to be in range of [{-rank}, {rank - 1}], but got {dim})"
-        )
-    dim %= rank
-    if any(x.ndim <= dim or x.shape[dim] == 0 for x in slices):
-        raise RuntimeError(
-            "All xs leaves must at least have 'dim' number of dimensions and scan dimension > 0"
-        )
+    dim = scan_dim(slices, dim, RuntimeError)
     sizes = {x.shape[dim] for x in slices}
     if len(sizes) > 1:
         raise RuntimeError(

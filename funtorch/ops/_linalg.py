@@ -31,6 +31,11 @@ def columns_first(*which: int) -> Any:
     return order
 
 
+def adjoint(x: Array) -> Array:
+    """The conjugate transpose. [..., m, n] -> [..., n, m]"""
+    return jnp.conj(jnp.swapaxes(x, -1, -2))
+
+
 def inexact(name: str, x: Array, *, half: bool = False) -> None:
     """Refuse whole numbers and, unless `half`, the types of 16 bits."""
     if not jnp.issubdtype(x.dtype, jnp.inexact):

@@ -13,7 +13,7 @@ from jax import lax
 
 from funtorch.ops._declare import Array, composite, op, return_type
 from funtorch.ops._host import host_call
-from funtorch.ops._linalg import check_info, columns_first, inexact, matrices, square
+from funtorch.ops._linalg import adjoint, check_info, columns_first, inexact, matrices, square
 from funtorch.tensor import Tensor
 
 Pair = tuple[Array, Array]
@@ -21,21 +21,17 @@ Pair = tuple[Array, Array]
 # Cholesky ---------------------------------------------------------------------------------------
 
 
-def _adjoint(x: Array) -> Array:
-    return jnp.conj(jnp.swapaxes(x, -1, -2))
-
-
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def _hermitian(a: Array, upper: bool) -> Array:
     """The Hermitian matrix that one triangle holds."""
-    lower = jnp.tril(_adjoint(a) if upper else a)
-    return lower + _adjoint(jnp.tril(lower, -1))
+    lower = jnp.tril(adjoint(a) if upper else a)
+    return lower + adjoint(jnp.tril(lower, -1))
 
 
 @_hermitian.defjvp
 def _hermitian_jvp(upper, primals, tangents):  # type: ignore[no-untyped-def]
     """Derivatives count both triangles: gradients are Hermitian, as in PyTorch."""
-    return _hermitian(*primals, upper), (tangents[0] + _adjoint(tangents[0])) / 2
+    return _hermitian(*primals, upper), (tangents[0] + adjoint(tangents[0])) / 2
 
 
 def _first_bad_minor(a: Array) -> Array:
@@ -48,7 +44,7 @@ def _first_bad_minor(a: Array) -> Array:
         bad = jnp.where((bad == 0) & ~(pivot > 0), k + 1, bad)
         safe = jnp.where(pivot > 0, pivot, 1)[..., None, None]
         column = jnp.where((jnp.arange(n) > k)[:, None], x[..., :, k][..., None], 0)
-        return x - column * _adjoint(column) / safe, bad
+        return x - column * adjoint(column) / safe, bad
 
     start = (lax.stop_gradient(a), jnp.zeros(a.shape[:-2], jnp.int32))
     return lax.fori_loop(0, n, eliminate, start)[1].astype(jnp.int32)
@@ -65,7 +61,7 @@ def _cholesky_ex(self: Array, upper: bool, name: str) -> tuple[Array, Array]:
     full = _hermitian(self, upper)
     factor = lax.linalg.cholesky(full, symmetrize_input=False)
     if upper:
-        factor = _adjoint(factor)
+        factor = adjoint(factor)
     if not self.size:
         return factor, jnp.zeros(self.shape[:-2], jnp.int32)
     failed = jnp.isnan(factor).any((-1, -2)) if factor.size else jnp.zeros(self.shape[:-2], bool)
@@ -126,7 +122,7 @@ def _qr(self: Array, mode: str) -> Pair:
     # A wide matrix: the left square part decides Q, so derivatives go through that part.
     n = self.shape[-2]
     q, r = jnp.linalg.qr(self[..., :n])
-    return q, jnp.concatenate([r, _adjoint(q) @ self[..., n:]], -1)
+    return q, jnp.concatenate([r, adjoint(q) @ self[..., n:]], -1)
 
 
 @op(function=False, saves=("result",), grad_name="LinalgQrBackward0", order=columns_first(0, 1))
@@ -238,10 +234,10 @@ def orgqr(self: Tensor, tau: Tensor) -> Tensor:
 def _ormqr(self: Array, tau: Array, other: Array, left: bool, transpose: bool) -> Array:
     inexact("torch.ormqr", self)
     _check_ormqr(self, tau, other, left)
-    x = other if left else _adjoint(other)
+    x = other if left else adjoint(other)
     flip = transpose if left else not transpose
     out = reflect(self, tau, x, reverse=not flip, adjoint=flip)
-    return out if left else _adjoint(out)
+    return out if left else adjoint(out)
 
 
 @composite("method")

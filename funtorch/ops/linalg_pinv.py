@@ -11,15 +11,11 @@ from jax import lax
 
 from funtorch.dispatch import to_host
 from funtorch.ops._declare import Array, Scalar, composite, op, return_type
-from funtorch.ops._linalg import columns_first, matrices, readable
+from funtorch.ops._linalg import adjoint, columns_first, matrices, readable
 from funtorch.ops.linalg_solve import is_vector
 from funtorch.tensor import Tensor
 
 # Pseudo-inverse ---------------------------------------------------------------------------------
-
-
-def _adjoint(x: Array) -> Array:
-    return jnp.conj(jnp.swapaxes(x, -1, -2))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
@@ -30,11 +26,11 @@ def _pseudo_inverse(a: Array, atol: Array, rtol: Array, hermitian: bool) -> Arra
         right = left
     else:
         left, values, vh = jnp.linalg.svd(a, full_matrices=False)
-        right = _adjoint(vh)
+        right = adjoint(vh)
     size = jnp.abs(values)
     large = size > jnp.maximum(atol, size.max(-1) * rtol)[..., None]
     inverse = jnp.where(large, 1 / jnp.where(large, values, 1), 0).astype(a.dtype)
-    return (right * inverse[..., None, :]) @ _adjoint(left)
+    return (right * inverse[..., None, :]) @ adjoint(left)
 
 
 @_pseudo_inverse.defjvp
@@ -43,7 +39,7 @@ def _pseudo_inverse_jvp(hermitian, primals, tangents):  # type: ignore[no-untype
     order that makes the smaller matrices."""
     a, da = primals[0], tangents[0]
     p = _pseudo_inverse(*primals, hermitian)
-    da_h, p_h = _adjoint(da), _adjoint(p)
+    da_h, p_h = adjoint(da), adjoint(p)
     if a.shape[-2] <= a.shape[-1]:
         rows, columns = da_h @ (p_h @ p), p @ (p_h @ da_h)
         outside = rows - p @ (a @ rows) + columns - (columns @ a) @ p
@@ -68,7 +64,7 @@ def default_rtol(x: Tensor, atol: Any, rtol: Any) -> tuple[Any, Any]:
 def _pinv(self: Array, atol: Array | Scalar, rtol: Array | Scalar, hermitian: bool) -> Array:
     matrices("linalg.pinv", self)
     if not self.size:
-        return jnp.conj(jnp.swapaxes(self, -1, -2))
+        return adjoint(self)
     kind = jnp.real(self).dtype
     return _pseudo_inverse(self, jnp.asarray(atol, kind), jnp.asarray(rtol, kind), hermitian)
 
@@ -106,7 +102,7 @@ def _least_squares(a: Array, b: Array, rcond: float) -> tuple[Array, Array, Arra
     u, s, vh = jnp.linalg.svd(a, full_matrices=False)
     large = s > rcond * s[..., :1]
     inverse = jnp.where(large, 1 / jnp.where(large, s, 1), 0).astype(a.dtype)
-    solution = _adjoint(vh) @ (inverse[..., None] * (_adjoint(u) @ b))
+    solution = adjoint(vh) @ (inverse[..., None] * (adjoint(u) @ b))
     return solution, large.sum(-1), s
 
 

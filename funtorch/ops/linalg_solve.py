@@ -10,6 +10,7 @@ from jax import lax
 
 from funtorch.ops._declare import Array, composite, op, return_type
 from funtorch.ops._linalg import (
+    adjoint,
     check_info,
     columns_first,
     matrices,
@@ -25,10 +26,6 @@ _SINGULAR = (
     "matrix is singular."
 )
 _UNSOLVABLE = "The solver failed because the input matrix is singular."
-
-
-def _adjoint(x: Array) -> Array:
-    return jnp.conj(jnp.swapaxes(x, -1, -2))
 
 
 # LU ---------------------------------------------------------------------------------------------
@@ -157,8 +154,8 @@ def _check_lu_solve(name: str, lu: Array, pivots: Array, b: Array, left: bool) -
 
 def _lu_solved(lu: Array, pivots: Array, b: Array, left: bool, adjoint: bool) -> Array:
     if not left:
-        flipped = _lu_solved(lu, pivots, _adjoint(b), True, not adjoint)
-        return _adjoint(flipped)
+        flipped = _lu_solved(lu, pivots, adjoint(b), True, not adjoint)
+        return adjoint(flipped)
     batch = jnp.broadcast_shapes(lu.shape[:-2], b.shape[:-2])
     lu = jnp.broadcast_to(lu, (*batch, *lu.shape[-2:]))
     b = jnp.broadcast_to(b, (*batch, *b.shape[-2:]))
@@ -341,18 +338,18 @@ def _cholesky_solved(b: Array, factor: Array, upper: bool) -> Array:
     """Solved with the one triangle; for derivatives, as in PyTorch, the factor counts in both."""
     batch = jnp.broadcast_shapes(b.shape[:-2], factor.shape[:-2])
     b = jnp.broadcast_to(b, (*batch, *b.shape[-2:]))
-    full = _adjoint(factor) if upper else factor
+    full = adjoint(factor) if upper else factor
 
     def solve(_: Any, b: Array) -> Array:
         lower = jnp.tril(full)
         y = _triangular(lower, b, upper=False, left=True, unit=False)
-        return _triangular(_adjoint(lower), y, upper=True, left=True, unit=False)
+        return _triangular(adjoint(lower), y, upper=True, left=True, unit=False)
 
     def solve_transposed(_: Any, b: Array) -> Array:
         return jnp.conj(solve(_, jnp.conj(b)))
 
     def times(x: Array) -> Array:
-        return full @ (_adjoint(full) @ x)
+        return full @ (adjoint(full) @ x)
 
     return lax.custom_linear_solve(times, b, solve, solve_transposed)
 

@@ -15,6 +15,8 @@ def _picked(
     log_p: Array, target: Array, weight: Array | None, ignore: int, reduction: str
 ) -> Array:
     """Minus the log-probabilities of the target classes. log_p: [N, C, ...], target: [N, ...]"""
+    if not jnp.issubdtype(target.dtype, jnp.integer):
+        raise RuntimeError(f"expected scalar type Long but found {target.dtype}")
     if weight is not None and weight.dtype != log_p.dtype:
         raise RuntimeError(f"expected scalar type {log_p.dtype} but found {weight.dtype}")
     valid = target != ignore
@@ -70,8 +72,6 @@ def _nll(
     self: Array, target: Array, weight: Array | None, ignore_index: int, reduction: str
 ) -> Array:
     _check_target(self, target)
-    if not jnp.issubdtype(target.dtype, jnp.integer):
-        raise RuntimeError(f"expected scalar type Long but found {target.dtype}")
     return _picked(self, target, weight, ignore_index, reduction)
 
 
@@ -112,8 +112,6 @@ def _cross_entropy(
             raise RuntimeError("ignore_index is not supported for floating point target")
         return _soft_targets(log_p, target, weight, reduction, smoothing, axis)
     _check_target(self, target)
-    if not jnp.issubdtype(target.dtype, jnp.integer):
-        raise RuntimeError(f"expected scalar type Long but found {target.dtype}")
     loss = _picked(log_p, target, weight, ignore_index, reduction)
     if smoothing == 0:
         return loss

@@ -30,6 +30,11 @@ def _grid(x: Array, scale: Array, zero: Array, low: int, high: int) -> tuple[Arr
     """(integers clamped to the range, were they within it?); the integers as floats."""
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     whole = jnp.round(x * (1 / scale).astype(x.dtype)) + zero.astype(x.dtype)
+    return _clamped(whole, low, high)
+
+
+def _clamped(whole: Array, low: int, high: int) -> tuple[Array, Array]:
+    """(integers clamped to the range, were they within it?); NaN counts as below."""
     whole = jnp.where(jnp.isnan(whole), low - 1, whole)
     return jnp.clip(whole, low, high), (whole >= low) & (whole <= high)
 
@@ -124,9 +129,7 @@ def _straight_around(x: Array, scale: Array, zero: Array, low: int, high: int) -
 
 
 def _around(x: Array, scale: Array, zero: Array, low: int, high: int) -> tuple[Array, Array]:
-    whole = jnp.round(x.astype(jnp.float32) * (1 / scale) + zero)
-    whole = jnp.where(jnp.isnan(whole), low - 1, whole)
-    return jnp.clip(whole, low, high), (whole >= low) & (whole <= high)
+    return _clamped(jnp.round(x.astype(jnp.float32) * (1 / scale) + zero), low, high)
 
 
 @_straight_around.defjvp

@@ -27,8 +27,8 @@ int main(int, char** argv) try {
 """
 
 
-def step_of(tmp_path):
-    """A training step, and the file that holds it."""
+def training():
+    """(a training step, its batch of n, {model, optimizer}); one step of six is done."""
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3))
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
@@ -40,12 +40,20 @@ def step_of(tmp_path):
         optimizer.step()
         return loss
 
-    x = torch.from_numpy((0.1 * np.arange(24, dtype="float32") - 1).reshape(6, 4))
-    t = torch.arange(6) % 3
-    step(x, t)
+    def batch(n):
+        x = (0.1 * np.arange(4 * n, dtype="float32") - 1).reshape(n, 4)
+        return torch.from_numpy(x), torch.arange(n) % 3
+
+    step(*batch(6))
+    return step, batch, {"model": model, "optimizer": optimizer}
+
+
+def step_of(tmp_path):
+    """A training step, and the file that holds it."""
+    step, batch, made = training()
     path = tmp_path / "train.ftpkg"
-    export_step(step, (x, t), model=model, optimizer=optimizer).save(path)
-    return step, (x, t), path
+    export_step(step, batch(6), **made).save(path)
+    return step, batch(6), path
 
 
 def test_a_hundred_training_steps(tmp_path):
@@ -291,25 +299,9 @@ int main(int, char** argv) try {
 
 
 def test_training_steps_of_several_sizes(tmp_path):
-    torch.manual_seed(0)
-    net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3))
-    optimizer = torch.optim.AdamW(net.parameters(), lr=0.01)
-
-    def step(x, t):
-        optimizer.zero_grad()
-        loss = torch.nn.functional.cross_entropy(net(x), t)
-        loss.backward()
-        optimizer.step()
-        return loss
-
-    def batch(n):
-        x = (0.1 * np.arange(4 * n, dtype="float32") - 1).reshape(n, 4)
-        return torch.from_numpy(x), torch.arange(n) % 3
-
-    step(*batch(6))
+    step, batch, made = training()
     path = tmp_path / "train.ftpkg"
     dim = {0: torch.export.Dim("batch", min=2)}
-    made = {"model": net, "optimizer": optimizer}
     wide = export_step(step, batch(6), **made, dynamic_shapes=(dim, dim))
     wide.save(path)
     for n in (6, 3):

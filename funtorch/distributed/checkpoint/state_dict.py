@@ -44,7 +44,8 @@ def _listed(optimizers: Optimizer | Iterable[Optimizer]) -> list[Optimizer]:
     return [optimizers] if isinstance(optimizers, Optimizer) else list(optimizers)
 
 
-def _moved(held: Any, to_cpu: bool) -> Any:
+def moved(held: Any, to_cpu: bool) -> Any:
+    """On the CPU, if it is a tensor and that is wanted."""
     return held.cpu() if to_cpu and isinstance(held, Tensor) else held
 
 
@@ -63,7 +64,7 @@ def get_model_state_dict(
         for name, parameter in model.named_parameters():
             if not parameter.requires_grad:
                 state.pop(bare_name(model, name), None)
-    return type(state)((k, _moved(v, how.cpu_offload)) for k, v in state.items())
+    return type(state)((k, moved(v, how.cpu_offload)) for k, v in state.items())
 
 
 def set_model_state_dict(
@@ -95,7 +96,7 @@ def get_optimizer_state_dict(
     groups: list[dict[str, Any]] = []
     for optimizer in _listed(optimizers):
         for parameter, held in optimizer.state.items():
-            values = {k: _moved(v, how.cpu_offload) for k, v in held.items()}
+            values = {k: moved(v, how.cpu_offload) for k, v in held.items()}
             state[names[parameter]] = values
         for group in optimizer.param_groups:
             groups.append({**group, "params": [names[p] for p in group["params"]]})

@@ -9,6 +9,7 @@ from typing import Any
 from funtorch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_optimizer_state_dict,
+    moved,
     set_optimizer_state_dict,
 )
 from funtorch.distributed.fsdp.casting import floats_as, parameters_as
@@ -110,8 +111,7 @@ class FullyShardedDataParallel(Module):
         for name in [n for n in state if n not in before and n.startswith(prefix)]:
             value = state.pop(name)
             config = self._settings.state_dict_config
-            moved = value.cpu() if config.offload_to_cpu and isinstance(value, Tensor) else value
-            state[name.replace(f"{WRAPPED}.", "")] = moved
+            state[name.replace(f"{WRAPPED}.", "")] = moved(value, config.offload_to_cpu)
         return state
 
     def clip_grad_norm_(self, max_norm: float, norm_type: float = 2.0) -> Tensor:

@@ -15,10 +15,12 @@ from funtorch.onnx.writing.values import Block, Val
 
 def closing(g: Any, block: Block, outputs: Sequence[Val], avals: Sequence[Any]) -> None:
     """Make these the outputs of a body; each must be made in it, and only once."""
-    for out, aval in zip(map(g.full, outputs), avals, strict=True):
-        made = {o.name for node in block.nodes for o in node.outputs}
-        if out.name not in made or any(out.name == other.name for other in block.outputs):
+    full = [g.full(out) for out in outputs]
+    free = {o.name for node in block.nodes for o in node.outputs}
+    for out, aval in zip(full, avals, strict=True):
+        if out.name not in free:
             out = g.op("Identity", out)
+        free.discard(out.name)
         out.shape = out.held = tuple(aval.shape)
         block.outputs.append(out)
 
