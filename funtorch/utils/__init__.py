@@ -1,5 +1,5 @@
 """torch.utils."""
 
-from funtorch.utils import checkpoint, data, dlpack, hooks
+from funtorch.utils import _pytree, checkpoint, data, dlpack, hooks
 
 __all__ = ["checkpoint", "data", "dlpack", "hooks"]
