@@ -109,6 +109,16 @@ from funtorch.amp.autocast_mode import (
 )
 from funtorch.amp.grad_scaler import GradScaler
 from funtorch.bridge import from_jax, to_jax
+from funtorch.checks import (
+    _assert_async,
+    _check,
+    _check_index,
+    _check_is_size,
+    _check_not_implemented,
+    _check_tensor_all,
+    _check_type,
+    _check_value,
+)
 from funtorch.compiler import compile
 from funtorch.lowering import OutOfMemoryError
 from funtorch.serialization import load, save
@@ -171,7 +181,11 @@ if _collecting:
     _gc.enable()
 
 _LAZY = (
+    "__config__",
+    "_custom_ops",
     "_dynamo",
+    "_subclasses",
+    "_tensor_str",
     "accelerator",
     "ao",
     "distributed",

@@ -9,12 +9,13 @@ import re
 import shutil
 import sys
 import tempfile
-import urllib.parse
 import urllib.request
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.parse import urlparse
 
 from funtorch.serialization import load as _load_file
 
@@ -28,17 +29,44 @@ __all__ = [
     "set_dir",
 ]
 
-_HASH = re.compile(r"-([a-f0-9]*)\.")
+HASH_REGEX = re.compile(r"-([a-f0-9]*)\.")
 _chosen: list[str | os.PathLike[str]] = []
+
+
+class _Uncounted:
+    """Stands in for tqdm's progress bar where tqdm is not installed: says nothing."""
+
+    def __init__(self, iterable: Any = (), **options: Any) -> None:
+        self._iterable = iterable
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._iterable)
+
+    def update(self, n: float = 1) -> None:
+        """Nothing."""
+
+    close = __enter__ = lambda self: self
+
+    def __exit__(self, *exc: object) -> None:
+        """Nothing."""
+
+
+def __getattr__(name: str) -> Any:
+    """tqdm's progress bar, which programs import from here."""
+    if name != "tqdm":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name)
+    return importlib.import_module("tqdm").tqdm if importlib.util.find_spec("tqdm") else _Uncounted
+
+
+def _get_torch_home() -> str:
+    """The folder for what programs keep between runs: `$TORCH_HOME`, by default ~/.cache/torch."""
+    cache = Path(os.getenv("XDG_CACHE_HOME", "~/.cache"))
+    return str(Path(os.getenv("TORCH_HOME", cache / "torch")).expanduser())
 
 
 def get_dir() -> str:
     """The folder for downloads: `set_dir`'s, or `$TORCH_HOME/hub`, by default in ~/.cache/torch."""
-    if _chosen:
-        return str(_chosen[0])
-    cache = Path(os.getenv("XDG_CACHE_HOME", "~/.cache"))
-    home = Path(os.getenv("TORCH_HOME", cache / "torch"))
-    return str(home.expanduser() / "hub")
+    return str(_chosen[0]) if _chosen else str(Path(_get_torch_home()) / "hub")
 
 
 def set_dir(d: str | os.PathLike[str]) -> None:
@@ -91,11 +119,11 @@ def load_state_dict_from_url(
     """
     folder = Path(get_dir()) / "checkpoints" if model_dir is None else Path(model_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    name = file_name or Path(urllib.parse.urlparse(url).path).name
+    name = file_name or Path(urlparse(url).path).name
     cached = folder / name
     if not cached.exists():
         print(f'Downloading: "{url}" to {cached}', file=sys.stderr)
-        found = _HASH.search(name) if check_hash else None
+        found = HASH_REGEX.search(name) if check_hash else None
         download_url_to_file(url, str(cached), found[1] if found else None, progress=progress)
     if zipfile.is_zipfile(cached) and _holds_one_file(cached):
         cached = _unpacked(cached, folder)
@@ -168,9 +196,7 @@ def help(  # noqa: A001
 
 def _folder(repo: str, source: str, trust: Any, again: bool) -> Path:
     if source.lower() not in ("github", "local"):
-        raise ValueError(
-            f'Unknown source: "{source.lower()}". Allowed values: "github" | "local".'
-        )
+        raise ValueError(f'Unknown source: "{source.lower()}". Allowed values: "github" | "local".')
     return Path(repo) if source.lower() == "local" else _fetched(repo, trust, again)
 
 

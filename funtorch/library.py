@@ -1,10 +1,10 @@
 """torch.library: ops of one's own. A kernel is Python on tensors; it is recorded like any code.
 
-    @torch.library.custom_op("shop::scaled", mutates_args=())
-    def scaled(x: torch.Tensor, k: float) -> torch.Tensor: ...
+@torch.library.custom_op("shop::scaled", mutates_args=())
+def scaled(x: torch.Tensor, k: float) -> torch.Tensor: ...
 
-    scaled.register_autograd(backward, setup_context=setup)
-    torch.ops.shop.scaled(x, 2.0)
+scaled.register_autograd(backward, setup_context=setup)
+torch.ops.shop.scaled(x, 2.0)
 """
 
 from __future__ import annotations
@@ -45,7 +45,6 @@ def kept_whole(names: Collection[str]) -> Iterator[None]:
         yield
     finally:
         _whole.pop()
-
 
 
 class CustomOpDef:
@@ -152,11 +151,17 @@ class CustomOpDef:
 _registry: dict[str, CustomOpDef] = {}
 
 
+_early_fakes: dict[str, Kernel] = {}
+"""Shapes of ops that are not declared yet, and perhaps never will be: a package registers them also
+when the library that would declare its ops could not be loaded."""
+
+
 def _declared(name: str, signature: inspect.Signature | None) -> CustomOpDef:
     space, separator, bare = name.partition("::")
     if not (space and separator and bare):
         raise ValueError(f"an op's name has the form 'namespace::name', got {name!r}")
     found = _registry[name] = CustomOpDef(name, signature)
+    found._fake = _early_fakes.pop(name, None)
     if not hasattr(ops, space):
         setattr(ops, space, SimpleNamespace())
     setattr(getattr(ops, space), bare, found)
@@ -228,9 +233,15 @@ def register_kernel(op: Any, device_types: Any, func: Kernel | None = None, /, *
 
 
 def register_fake(op: Any, func: Kernel | None = None, /, **rest: Any) -> Any:
-    """`op.register_fake`, by name or by the op. A decorator."""
-    found = _found(op)
-    return found.register_fake if func is None else found.register_fake(func)
+    """`op.register_fake`, by name or by the op, which may be declared later. A decorator."""
+
+    def register(fn: Kernel) -> Kernel:
+        if isinstance(op, str) and op not in _registry:
+            _early_fakes[op] = fn
+            return fn
+        return _found(op).register_fake(fn)
+
+    return register if func is None else register(func)
 
 
 def register_autograd(

@@ -223,7 +223,7 @@ def render(array: np.ndarray[Any, Any] | None, facts: Facts) -> str:
     else:
         if not options.edgeitems:
             notes.append(f"size={facts.shape}")
-        body = _elements(array, indent)
+        body = elements_text(array, indent)
         unsaid = facts.usual
     if not unsaid:
         notes.append(f"dtype={facts.dtype}")
@@ -232,7 +232,7 @@ def render(array: np.ndarray[Any, Any] | None, facts: Facts) -> str:
     return _with_notes(facts.prefix + body, notes, indent)
 
 
-def _elements(array: np.ndarray[Any, Any], indent: int) -> str:
+def elements_text(array: np.ndarray[Any, Any], indent: int) -> str:
     if array.dtype.kind == "V" or array.dtype == np.float16:
         array = array.astype(np.float32)
     summarised = array.size > options.threshold
@@ -247,7 +247,7 @@ def render_parts(
     lines = []
     for name, array in parts:
         head = f"{name}=tensor("
-        body = _elements(array, indent + len(head)) if array.size else f"[], size={array.shape}"
+        body = elements_text(array, indent + len(head)) if array.size else f"[], size={array.shape}"
         lines.append(f"{head}{body})")
     return _with_notes(prefix + (",\n" + " " * indent).join(lines), notes, indent, broken)
 

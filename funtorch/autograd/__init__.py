@@ -10,7 +10,7 @@ from funtorch.autograd.gradcheck import gradcheck, gradgradcheck
 from funtorch.autograd.variable import Variable
 from funtorch.grad_mode import enable_grad, inference_mode, no_grad, set_grad_enabled
 
-_LAZY = ["functional", "profiler"]
+_LAZY = ["forward_ad", "functional", "profiler"]
 """They stand above `funtorch.func` and the compiler."""
 
 __all__ = [

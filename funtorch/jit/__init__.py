@@ -25,6 +25,9 @@ from funtorch.jit.api import (
     unused,
 )
 from funtorch.jit.api import isinstance_ as isinstance
+from funtorch.jit.api import overload as _overload
+from funtorch.jit.api import overload as _overload_method
+from funtorch.jit.api import script_if_tracing as _script_if_tracing
 from funtorch.jit.control import ControlFlowError
 from funtorch.jit.modules import ScriptFunction, ScriptModule
 

@@ -325,6 +325,11 @@ def script_method(fn: Any) -> Any:
     return fn
 
 
+def overload(fn: Any) -> Any:
+    """The function itself: the definition that follows serves all overloads."""
+    return fn
+
+
 __all__ = [
     "Attribute",
     "Final",

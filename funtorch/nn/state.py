@@ -12,7 +12,7 @@ from funtorch.tape import Handle
 from funtorch.tensor import Tensor, size_of
 
 
-class IncompatibleKeys(NamedTuple):
+class _IncompatibleKeys(NamedTuple):
     """What `load_state_dict` returns."""
 
     missing_keys: list[str]
@@ -218,7 +218,7 @@ class StateMixin:
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
-    ) -> IncompatibleKeys:
+    ) -> _IncompatibleKeys:
         """Copy (or with assign: take over) tensors by name. Raises RuntimeError on mismatches."""
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"Expected state_dict to be dict-like, got {type(state_dict)}.")
@@ -239,7 +239,7 @@ class StateMixin:
                 if child is not None:
                     inner = f"{prefix}{name}."
                     load(child, {k: v for k, v in local.items() if k.startswith(inner)}, inner)
-            found = IncompatibleKeys(missing, unexpected)
+            found = _IncompatibleKeys(missing, unexpected)
             for hook in list(module._load_state_dict_post_hooks.values()):
                 hook(module, found)
 
@@ -262,4 +262,4 @@ class StateMixin:
                 f"Error(s) in loading state_dict for {type(self).__name__}:\n\t"
                 + "\n\t".join(errors)
             )
-        return IncompatibleKeys(missing, unexpected)
+        return _IncompatibleKeys(missing, unexpected)

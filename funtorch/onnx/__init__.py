@@ -36,6 +36,7 @@ from funtorch.onnx import (
 from funtorch.onnx.module import OnnxModule, load
 from funtorch.onnx.rules import UnsupportedNodes
 from funtorch.onnx.stored import add_onnx
+from funtorch.onnx.symbolic_helper import register_custom_op_symbolic
 from funtorch.onnx.writing import (
     ExportableModule,
     OnnxExporterError,
@@ -64,6 +65,7 @@ __all__ = [
     "is_in_onnx_export",
     "load",
     "ops",
+    "register_custom_op_symbolic",
 ]
 
 

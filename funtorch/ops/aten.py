@@ -9,6 +9,7 @@ import functools
 from typing import Any
 
 from funtorch.ops._declare import TABLE
+from funtorch.tensor import Tensor, size_of
 
 
 class OpOverloadPacket:
@@ -30,12 +31,26 @@ class OpOverloadPacket:
         return f"<OpOverloadPacket(op='aten.{self._name}')>"
 
 
+OTHERS: dict[str, Any] = {
+    "_pin_memory": lambda self, device=None: self.pin_memory(),
+    "_to_copy": lambda self, **options: self.to(copy=True, **options),
+    "alias": lambda self: self.view(size_of(self)),
+    "index": lambda self, indices: self[tuple(slice(None) if i is None else i for i in indices)],
+}
+"""Ops that have another name here, or none."""
+
+
 @functools.cache
 def _packet(name: str) -> OpOverloadPacket:
-    return OpOverloadPacket(name, TABLE[name].facade)
+    declared = TABLE.get(name)
+    if declared is not None:
+        return OpOverloadPacket(name, declared.facade)
+    if name in OTHERS:
+        return OpOverloadPacket(name, OTHERS[name])
+    if name.removesuffix("_") in TABLE and hasattr(Tensor, name):
+        return OpOverloadPacket(name, getattr(Tensor, name))
+    raise AttributeError(f"'torch.ops.aten' has no op '{name}'")
 
 
 def __getattr__(name: str) -> OpOverloadPacket:
-    if name not in TABLE:
-        raise AttributeError(f"'torch.ops.aten' has no op '{name}'")
     return _packet(name)

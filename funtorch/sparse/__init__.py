@@ -15,6 +15,7 @@ import numpy as np
 from funtorch.composed import Composed
 from funtorch.dispatch import to_host
 from funtorch.layouts import Layout, sparse_coo, sparse_csr
+from funtorch.ops import aten as _aten
 from funtorch.ops import creation as _creation
 from funtorch.ops._declare import TABLE, composite
 from funtorch.sparse import embedding as _embedding
@@ -138,4 +139,5 @@ composite("method", name="smm")(_smm)
 composite(name="hspmm")(_hspmm)
 composite("method", name="sspaddmm")(_sspaddmm)
 _strided.bind()
+_aten.OTHERS.update(_sparse_addmm=addmm, _sparse_mm_reduce_impl=mm)
 globals().update(sparse_types())

@@ -1,5 +1,6 @@
 """utils.data against PyTorch: order, seeds, workers, errors."""
 
+import itertools
 import random
 import time
 import warnings
@@ -140,3 +141,37 @@ def test_writes_to_the_dataset_are_seen():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert next(iter(loader))[0][1].tolist() == [8.0, 10.0, 12.0, 14.0]
+
+
+def _from_where(lib, workers: int) -> list:
+    """What one pass draws from the global generator, and when."""
+    lib.manual_seed(0)
+    loader = lib.utils.data.DataLoader([1, 2, 3, 4], 1, shuffle=True, num_workers=workers)
+    batches = iter(loader)
+    between = lib.rand(1).item()
+    return [between, [b.item() for b in batches], lib.rand(1).item(), type(batches).__name__]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_pass_begins_at_iter(workers):
+    assert _from_where(funtorch, workers) == _from_where(torch, workers)
+
+
+def test_endless_samplers_by_workers():
+    loader = funtorch.utils.data.DataLoader(
+        list(range(5)), sampler=itertools.cycle([3, 1]), batch_size=2, num_workers=1
+    )
+    assert [b.tolist() for b in itertools.islice(loader, 3)] == [[3, 1]] * 3
+
+
+def test_what_libraries_ask_of_a_loader():
+    def answers(lib):
+        loader = lib.utils.data.DataLoader[int]([1, 2, 3], batch_size=2)
+        with pytest.raises(ValueError, match="should not be set after DataLoader is initialized"):
+            loader.batch_size = 3
+        kind = lib.utils.data.dataloader._BaseDataLoaderIter
+        begun = iter(loader)
+        state = [len(begun), begun._num_yielded, next(begun).tolist(), begun._num_yielded]
+        return [*state, isinstance(begun, kind), loader._auto_collation, loader._dataset_kind]
+
+    assert answers(funtorch) == answers(torch)

@@ -24,6 +24,7 @@ from funtorch.nn import (
     padding,
     rnn,
     simple,
+    state,
     transformer,
     vision,
 )
@@ -45,7 +46,7 @@ _FILES: dict[str, tuple[ModuleType, ...]] = {
     "lazy": (lazy,),
     "linear": (layers, lazy),
     "loss": (loss, loss_layers),
-    "module": (module, global_hooks),
+    "module": (module, global_hooks, state),
     "normalization": (norm, vision),
     "padding": (padding,),
     "pixelshuffle": (padding,),

@@ -8,21 +8,36 @@ NumPy arrays, and the parent makes tensors of them.
 from __future__ import annotations
 
 import contextlib
-import itertools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from funtorch import dtypes, lowering
-from funtorch.ops.creation import empty
 from funtorch.utils.data import workers
 from funtorch.utils.data.collate import default_collate, default_convert
-from funtorch.utils.data.dataset import Dataset, IterableDataset, gather_batch
+from funtorch.utils.data.dataset import Dataset, IterableDataset
+from funtorch.utils.data.iterators import (
+    _BaseDataLoaderIter,
+    _MultiProcessingDataLoaderIter,
+    _SingleProcessDataLoaderIter,
+)
 from funtorch.utils.data.sampler import BatchSampler, RandomSampler, SequentialSampler
 
 get_worker_info = workers.get_worker_info
 
 
-class DataLoader:
+T_co = TypeVar("T_co", covariant=True)
+
+_FIXED = ("batch_size", "batch_sampler", "sampler", "drop_last", "dataset", "persistent_workers")
+"""Attributes that are fixed once a loader is made."""
+
+
+class _DatasetKind:
+    """Is a dataset indexed, or a stream?"""
+
+    Map = 0
+    Iterable = 1
+
+
+class DataLoader(Generic[T_co]):
     """Iterate over batches of a dataset; see PyTorch's class of the same name for the arguments."""
 
     def __init__(
@@ -53,87 +68,60 @@ class DataLoader:
         self.multiprocessing_context = multiprocessing_context
         self.prefetch_factor = 2 if num_workers and prefetch_factor is None else prefetch_factor
         self.persistent_workers, self.in_order = persistent_workers, in_order
-        self.iterable = isinstance(dataset, IterableDataset)
-        _check_sampling(self.iterable, shuffle, sampler, batch_sampler, batch_size, drop_last)
+        iterable = isinstance(dataset, IterableDataset)
+        self._dataset_kind = _DatasetKind.Iterable if iterable else _DatasetKind.Map
+        _check_sampling(iterable, shuffle, sampler, batch_sampler, batch_size, drop_last)
         if batch_sampler is not None:
             batch_size, drop_last = None, False
-        if sampler is None and not self.iterable:
+        if sampler is None and not iterable:
             sampler = (
                 RandomSampler(dataset, generator=generator)
                 if shuffle
                 else (SequentialSampler(dataset))
             )
-        if batch_size is not None and batch_sampler is None and not self.iterable:
+        if batch_size is not None and batch_sampler is None and not iterable:
             batch_sampler = BatchSampler(sampler, batch_size, drop_last)
         self.batch_size, self.drop_last = batch_size, drop_last
         self.sampler, self.batch_sampler = sampler, batch_sampler
-        batched = batch_sampler is not None or (self.iterable and batch_size is not None)
-        self.batched = batched
+        batched = self._auto_collation
         self.collate_fn = collate_fn or (default_collate if batched else default_convert)
         self._pool: workers.Pool | None = None
+        self._iterator = None
+        self.__initialized = True
+
+    def __setattr__(self, attr: str, val: Any) -> None:
+        if attr in _FIXED and self.__dict__.get("_DataLoader__initialized"):
+            raise ValueError(
+                f"{attr} attribute should not be set after {type(self).__name__} is initialized"
+            )
+        super().__setattr__(attr, val)
+
+    @property
+    def _auto_collation(self) -> bool:
+        """Does the loader make batches of samples?"""
+        if self._dataset_kind == _DatasetKind.Iterable:
+            return self.batch_size is not None
+        return self.batch_sampler is not None
+
+    @property
+    def _index_sampler(self) -> Any:
+        """What says which samples come next."""
+        return self.batch_sampler if self._auto_collation else self.sampler
 
     def __len__(self) -> int:
-        if self.iterable:
+        if self._dataset_kind == _DatasetKind.Iterable:
             n = len(self.dataset)
             if self.batch_size is None:
                 return n
             return n // self.batch_size if self.drop_last else -(-n // self.batch_size)
-        return len(self.batch_sampler if self.batched else self.sampler)
+        return len(self._index_sampler)
 
     def __iter__(self) -> Iterator[Any]:
-        source = self._by_workers() if self.num_workers else self._here()
-        for batch in source:
-            # A new batch is a barrier: what the step before recorded runs while this one is used.
-            lowering.flush()
-            yield batch
+        return self._get_iterator()
 
-    # In this process ------------------------------------------------------------------------------
-
-    def _here(self) -> Iterator[Any]:
-        self._draw_base_seed()
-        if self.iterable:
-            yield from self._stream()
-            return
-        plain = self.collate_fn is default_collate
-        for index in self.batch_sampler if self.batched else self.sampler:
-            if not self.batched:
-                yield self.collate_fn(self.dataset[index])
-                continue
-            batch = gather_batch(self.dataset, index) if plain else None
-            yield self.collate_fn(workers.fetch(self.dataset, index)) if batch is None else batch
-
-    def _stream(self) -> Iterator[Any]:
-        samples = iter(self.dataset)
-        if self.batch_size is None:
-            yield from map(self.collate_fn, samples)
-            return
-        while batch := list(itertools.islice(samples, self.batch_size)):
-            if len(batch) < self.batch_size and self.drop_last:
-                return
-            yield self.collate_fn(batch)
-
-    def _draw_base_seed(self) -> int:
-        """One draw per pass, as PyTorch makes it: the workers' seeds start from it."""
-        made = empty((), dtype=dtypes.int64).random_(generator=self.generator)
-        return int(made.item())
-
-    # By workers -----------------------------------------------------------------------------------
-
-    def _by_workers(self) -> Iterator[Any]:
-        pool = self._pool
-        seed = 0
-        if pool is None or not pool.usable():
-            seed = self._draw_base_seed()  # persistent workers keep theirs
-            pool = workers.Pool(self, seed)
-            self._pool = pool if self.persistent_workers else None
-        indices = (
-            None if self.iterable else list(self.batch_sampler if self.batched else self.sampler)
-        )
-        try:
-            yield from pool.run(indices, seed)
-        finally:
-            if not self.persistent_workers:
-                pool.close()
+    def _get_iterator(self) -> _BaseDataLoaderIter:
+        kind = _MultiProcessingDataLoaderIter if self.num_workers else _SingleProcessDataLoaderIter
+        return kind(self)
 
     def __del__(self) -> None:
         pool = self.__dict__.get("_pool")

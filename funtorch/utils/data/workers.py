@@ -298,7 +298,7 @@ class Pool:
             self.count,
             loader.batch_size,
             loader.drop_last,
-            loader.batched,
+            loader._auto_collation,
         )
         self.processes = [
             context.Process(
@@ -318,8 +318,8 @@ class Pool:
         """Are all workers alive?"""
         return all(p.is_alive() for p in self.processes)
 
-    def run(self, indices: list[Any] | None, seed: int) -> Iterator[Any]:
-        """All batches, in order."""
+    def run(self, indices: Iterator[Any] | None) -> Iterator[Any]:
+        """All batches, in order. indices: None if the workers know themselves what comes next."""
         self._forget(self.waiting.values())
         self.waiting.clear()
         if self.passes:
@@ -328,20 +328,23 @@ class Pool:
         self.passes += 1
         sent = 0
         ahead = self.count * self.loader.prefetch_factor
-        total = len(indices) if indices is not None else None
+        source = itertools.repeat(None) if indices is None else indices
+        asked: collections.deque[Any] = collections.deque()  # what was sent and is not there yet
         finished: set[int] = set()
         wanted = 0
-        while total is None or wanted < total:
-            while (total is None or sent < total) and sent < wanted + ahead:
-                self.tasks[sent % self.count].put(
-                    ((self.passes, sent), None if indices is None else indices[sent])
-                )
+        while True:
+            for index in itertools.islice(source, max(0, wanted + ahead - sent)):
+                self.tasks[sent % self.count].put(((self.passes, sent), index))
+                asked.append(index)
                 sent += 1
+            if not asked:
+                return
             data = self._receive((self.passes, wanted), indices is not None)
             if isinstance(data, Failure):
                 warnings.warn(GAVE_UP, stacklevel=3)
-                yield from map(self._here, (indices or [])[wanted:])
+                yield from map(self._here, itertools.chain(asked, source))
                 return
+            asked.popleft()
             if isinstance(data, End):
                 finished.add(wanted % self.count)
                 wanted += 1
@@ -354,7 +357,7 @@ class Pool:
     def _here(self, index: Any) -> Any:
         """One batch, computed in this process."""
         loader = self.loader
-        if loader.batched:
+        if loader._auto_collation:
             return loader.collate_fn(fetch(loader.dataset, index))
         return loader.collate_fn(loader.dataset[index])
 

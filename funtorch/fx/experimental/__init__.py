@@ -1,0 +1,1 @@
+"""torch.fx.experimental: what programs ask about a tracer below autograd."""
