@@ -128,12 +128,15 @@ def _depthwise(x: Array, weight: Array, stride: Any, padding: Any, dilation: Any
     """One channel in each group: a sum over the kernel's elements.
 
     [8, 64, 32, 32], 3×3: 1.4 ms, with gradients 5.0 ms; XLA's grouped convolution 18.3 and 20.9 ms.
+    Half precision is summed in single, as in a convolution.
     """
-    channels = x.shape[1]
+    channels, dtype = x.shape[1], x.dtype
+    if dtype in (jnp.float16, jnp.bfloat16):
+        x, weight = x.astype(jnp.float32), weight.astype(jnp.float32)
     taps = _taps(x, weight.shape[2:], stride, padding, dilation)
     factors = jnp.moveaxis(weight.reshape(channels, -1, len(taps)), -1, 0)
     out = sum(tap[..., None] * factor for tap, factor in zip(taps, factors, strict=True))
-    return jnp.moveaxis(out.reshape(*taps[0].shape[:-1], -1), -1, 1)
+    return jnp.moveaxis(out.reshape(*taps[0].shape[:-1], -1), -1, 1).astype(dtype)
 
 
 def _by_groups(
