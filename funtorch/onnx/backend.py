@@ -9,9 +9,8 @@ import onnx
 from onnx.backend.base import Backend, BackendRep, Device, namedtupledict
 
 from funtorch import cuda
-from funtorch.dispatch import to_host
 from funtorch.grad_mode import no_grad
-from funtorch.onnx.module import OnnxModule
+from funtorch.onnx.module import OnnxModule, as_arrays
 from funtorch.tensor import Tensor
 
 
@@ -31,14 +30,7 @@ class FuntorchRep(BackendRep):
         with no_grad():
             outputs = self.module.run(positional, named)
         made = namedtupledict("Outputs", self.module.output_names)
-        return made(*[as_numpy(o) for o in outputs])
-
-
-def as_numpy(value: Any) -> Any:
-    """Tensors as arrays, within lists too."""
-    if isinstance(value, list | tuple):
-        return [as_numpy(v) for v in value]
-    return np.array(to_host(value.detach())) if isinstance(value, Tensor) else value
+        return made(*as_arrays(outputs))
 
 
 class FuntorchBackend(Backend):

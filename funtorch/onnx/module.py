@@ -17,7 +17,7 @@ import onnx
 from funtorch import dtypes, nn
 from funtorch.dispatch import to_host
 from funtorch.onnx.folding import NeedsHost
-from funtorch.onnx.graph import Plan, Reader, host_names, plans
+from funtorch.onnx.graph import Plan, Reader, host_names, opsets_of, plans
 from funtorch.onnx.walk import SMALL, Walk
 from funtorch.tensor import Tensor, from_host
 
@@ -47,9 +47,9 @@ class OnnxModule(nn.Module):
 
     def __init__(self, model: onnx.ModelProto, trainable: Collection[str] | None = None) -> None:
         super().__init__()
-        reader = Reader(model)
-        plan = reader.plan
+        plan = Reader(model).plan
         self._plan = plan
+        self.graph_proto = without_weights(model)
         self.input_names = [n for n in plan.inputs if n not in plan.constants]
         self.output_names = list(plan.outputs)
         self._defaults = [n for n in plan.inputs if n in plan.constants]
@@ -83,6 +83,25 @@ class OnnxModule(nn.Module):
         else:
             owner.register_buffer(leaf, tensor)
         self._places[name] = (owner, leaf)
+
+    @property
+    def opset(self) -> int:
+        """The version of ONNX's own ops."""
+        return opsets_of(self.graph_proto.opset_import).get("", 1)
+
+    @property
+    def model_proto(self) -> onnx.ModelProto:
+        """The model as it was read, with the present weights."""
+        made = onnx.ModelProto()
+        made.CopyFrom(self.graph_proto)
+        arrays = self.present_weights().items()
+        made.graph.initializer.extend(onnx.numpy_helper.from_array(a, n) for n, a in arrays)
+        return made
+
+    def present_weights(self) -> dict[str, np.ndarray[Any, Any]]:
+        """The initialisers' present contents by name. Not copies."""
+        held = {n: as_arrays(self.initializer(n)) for n in self._places}
+        return {**self._plan.constants, **held}
 
     def initializer(self, name: str) -> Tensor:
         """The Parameter or buffer that holds the initialiser of this name."""
@@ -210,6 +229,32 @@ class Run(Walk):
             self.folded -= 1
             self.fresh = fresh
             self.env, self.now, self.step = state
+
+
+def without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of all but the initialisers."""
+    made = onnx.ModelProto()
+    for field, value in model.ListFields():
+        if field.name != "graph":
+            _copy_field(made, field.name, value)
+    for field, value in model.graph.ListFields():
+        if field.name not in ("initializer", "sparse_initializer"):
+            _copy_field(made.graph, field.name, value)
+    return made
+
+
+def _copy_field(to: Any, name: str, value: Any) -> None:
+    if isinstance(value, str | bytes | int):
+        setattr(to, name, value)
+    else:
+        getattr(to, name).MergeFrom(value)
+
+
+def as_arrays(value: Any) -> Any:
+    """Tensors as arrays, within lists too."""
+    if isinstance(value, list | tuple):
+        return [as_arrays(v) for v in value]
+    return np.asarray(to_host(value.detach())) if isinstance(value, Tensor) else value
 
 
 def _fits(array: np.ndarray[Any, Any]) -> bool:

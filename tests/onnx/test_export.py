@@ -378,3 +378,41 @@ def test_narrow_weights(dtype, tmp_path):
     onnx.checker.check_model(loaded)
     again = torch.onnx.load(loaded)
     np.testing.assert_allclose(again(x).numpy(), net(x).numpy(), rtol=1e-4, atol=1e-4)
+
+
+def loaded_model(nodes, inputs, outputs, **weights):
+    values = [
+        [onnx.helper.make_tensor_value_info(n, kind, shape) for n, (kind, shape) in table.items()]
+        for table in (inputs, outputs)
+    ]
+    arrays = [onnx.numpy_helper.from_array(a, n) for n, a in weights.items()]
+    nodes = [onnx.helper.make_node(op, i.split(), o.split()) for op, i, o in nodes]
+    graph = onnx.helper.make_graph(nodes, "g", *values, arrays)
+    opsets = [onnx.helper.make_opsetid("", 20)]
+    return torch.onnx.load(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=10))
+
+
+def test_loaded_models_that_cannot_be_captured(tmp_path):
+    """Strings, and shapes that depend on values: their own nodes, with the present weights."""
+    text = (onnx.TensorProto.STRING, ["n"])
+    joined = loaded_model([("StringConcat", "a b", "y")], {"a": text, "b": text}, {"y": text})
+    words = np.array(["x", "yy"], object), np.array(["1", "2"], object)
+    with pytest.warns(UserWarning, match="own nodes"):
+        program = torch.onnx.export(joined, words)
+    for run in (program, program.call_reference):
+        assert run(*words)[0].tolist() == ["x1", "yy2"]
+
+    net = loaded_model(
+        [("MatMul", "x w", "z"), ("NonZero", "z", "y")],
+        {"x": (1, ["n", 3])}, {"y": (7, [2, None])}, w=np.ones((3, 3), "float32"),
+    )  # fmt: skip
+    with torch.no_grad():
+        net.w[:, 1] = 0
+    x = torch.ones(2, 3)
+    with pytest.warns(UserWarning, match="own nodes"):
+        program = torch.onnx.export(net, x, tmp_path / "net.onnx")
+    assert program(x)[0].tolist() == net(x).tolist() == [[0, 0, 1, 1], [0, 2, 0, 2]]
+    assert torch.onnx.load(tmp_path / "net.onnx")(x).tolist() == net(x).tolist()
+    assert torch.onnx.load(net.model_proto)(x).tolist() == net(x).tolist()
+    with pytest.raises(RuntimeError):  # what asks for another graph does not get this one
+        torch.onnx.export(net, x, dynamic_shapes=({0: "rows"},))

@@ -51,16 +51,23 @@ def compared(
     names = program._finished.outputs
     for i, (value, ours, theirs) in enumerate(zip(names, expected, found, strict=True)):
         more = slack[i] if slack else 0.0
-        theirs = np.asarray(theirs)
         words = difference(ours, theirs, not program.random, more)
         if words and not (program._finished.quantised and _near(ours, theirs)):
             raise VerificationError(f"output {value.name!r} of the written model {words}")
 
 
 def difference(ours: Array, theirs: Array, compare: bool = True, slack: float = 0.0) -> str:
-    """What differs, in words; nothing if they agree."""
+    """What differs, in words; nothing if they agree. Sequences: in their first element that does."""
+    if isinstance(ours, list):
+        if len(ours) != len(theirs):
+            return f"has {len(theirs)} elements, funtorch gives {len(ours)}"
+        words = (difference(a, b, compare, slack) for a, b in zip(ours, theirs, strict=True))
+        return next(filter(None, words), "")
+    ours, theirs = np.asarray(ours), np.asarray(theirs)
     if ours.shape != theirs.shape:
         return f"has shape {list(theirs.shape)}, funtorch gives {list(ours.shape)}"
+    if ours.dtype.kind in "OUS":
+        return "" if (ours == theirs).all() else "has other strings"
     if ours.dtype != theirs.dtype and ours.dtype.itemsize != theirs.dtype.itemsize:
         return f"is {theirs.dtype}, funtorch gives {ours.dtype}"
     if not compare or not ours.size:

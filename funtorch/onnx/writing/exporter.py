@@ -8,7 +8,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -36,10 +36,12 @@ from funtorch.library import CustomOpDef, kept_whole
 from funtorch.lowering.symbolic import ShapeError
 from funtorch.lowering.x64 import x64
 from funtorch.nn.module import Module
+from funtorch.onnx.module import OnnxModule, as_arrays
 from funtorch.onnx.writing import check
 from funtorch.onnx.writing.emit import Emitter, constants_of, library, weights_of
 from funtorch.onnx.writing.exportable import ExportableModule
 from funtorch.onnx.writing.graph import Graph
+from funtorch.onnx.writing.kept import by_own_nodes
 from funtorch.onnx.writing.program import ONNXProgram
 from funtorch.onnx.writing.proto import Finished
 from funtorch.onnx.writing.table import OnnxExporterError
@@ -107,6 +109,9 @@ def export(
     export_modules_as_functions: each module's call becomes one node, that of a local function (True), or
     only those of these classes.
 
+    A loaded model that cannot be captured (strings, shapes that depend on values) is written by its own
+    nodes with its present weights; a warning says so.
+
     Raises UnsupportedOps, which names every op without a form in ONNX; ShapeError; VerificationError.
     """
     for name, asked in (("report", report), ("profile", profile),
@@ -119,23 +124,20 @@ def export(
         output_names = output_names or model.output_names()
         dynamic_shapes = model.dynamic_shapes() if dynamic_shapes is None else dynamic_shapes
     args, kwargs = _arguments(args, kwargs, dynamo)
-    request = _request(model, args, kwargs)
-    names = input_names_of(request, input_names)
-    table = translations(custom_translation_table)
-    with within("onnx"), kept_whole(table):
-        recording = _recording(model, request, names, dynamic_shapes, dynamic_axes)
-    finished = _finished(recording, opset_version, names, output_names, table, model)
-    finished.domains.update(custom_opsets or {})
-    if export_modules_as_functions:
-        finished.fold(export_modules_as_functions)
-    given = model if isinstance(model, ExportedProgram) else None
-    program = ONNXProgram(finished, given, functools.partial(_flat_arguments, request))
-    check.checked(program)
-    if verify and not finished.foreign:
-        inputs = [np.asarray(to_host(t.detach())) for t in describe(request)[1]]
-        feeds = dict(zip(program.input_names, inputs, strict=True))
-        check.compared(program, feeds, _expected(model, request, recording, inputs))
-        program.release()
+    asked = Asked(
+        input_names, output_names, opset_version, dynamic_shapes, dynamic_axes,
+        custom_translation_table, custom_opsets, export_modules_as_functions, verify,
+    )  # fmt: skip
+    try:
+        program = _captured(model, args, kwargs, asked)
+    except (RuntimeError, TypeError, ValueError, NotImplementedError) as why:
+        if not (isinstance(model, OnnxModule) and asked.plain) or isinstance(
+            why, check.VerificationError
+        ):
+            raise
+        if opset_version not in (None, model.opset):
+            raise
+        program = by_own_nodes(model, args, kwargs, verify, why)
     if verbose:
         print(program)
     if f is not None:
@@ -146,6 +148,49 @@ def export(
             external_data=external_data and not hasattr(f, "write"),
         )
     return program if dynamo else None
+
+
+class Asked(NamedTuple):
+    """What `export` was asked of the graph."""
+
+    input_names: Sequence[str] | None = None
+    output_names: Sequence[str] | None = None
+    opset_version: int | None = None
+    dynamic_shapes: Any = None
+    dynamic_axes: Mapping[str, Any] | None = None
+    translations: Mapping[Any, Callable[..., Any]] | None = None
+    custom_opsets: Mapping[str, int] | None = None
+    functions: bool | Collection[type] = False
+    verify: bool = True
+
+    @property
+    def plain(self) -> bool:
+        """Nothing but an opset?"""
+        return self._replace(opset_version=None, verify=True) == Asked()
+
+
+def _captured(
+    model: Any, args: tuple[Any, ...], kwargs: dict[str, Any], asked: Asked
+) -> ONNXProgram:
+    """Record the call, write its ops, check what was written."""
+    request = _request(model, args, kwargs)
+    names = input_names_of(request, asked.input_names)
+    table = translations(asked.translations)
+    with within("onnx"), kept_whole(table):
+        recording = _recording(model, request, names, asked.dynamic_shapes, asked.dynamic_axes)
+    finished = _finished(recording, asked.opset_version, names, asked.output_names, table, model)
+    finished.domains.update(asked.custom_opsets or {})
+    if asked.functions:
+        finished.fold(asked.functions)
+    given = model if isinstance(model, ExportedProgram) else None
+    program = ONNXProgram(finished, given, functools.partial(_flat_arguments, request))
+    check.checked(program)
+    if asked.verify and not finished.foreign:
+        inputs = as_arrays(describe(request)[1])
+        feeds = dict(zip(program.input_names, inputs, strict=True))
+        check.compared(program, feeds, _expected(model, request, recording, inputs))
+        program.release()
+    return program
 
 
 def _arguments(args: Any, kwargs: Any, dynamo: bool) -> tuple[tuple[Any, ...], dict[str, Any]]:

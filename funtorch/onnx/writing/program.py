@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 
 from funtorch.bridge import as_tensor
-from funtorch.dispatch import to_host
+from funtorch.onnx.module import as_arrays
 from funtorch.onnx.writing import external
 from funtorch.onnx.writing.proto import Finished
 from funtorch.onnx.writing.runtimes import Runner, by_reference, runner, typed
@@ -122,20 +122,20 @@ class ONNXProgram:
         else:
             external.replaced(Path(destination), lambda file: file.write(data))
 
-    def _flat(self, args: Sequence[Any], kwargs: dict[str, Any]) -> list[np.ndarray[Any, Any]]:
-        return [np.asarray(to_host(t.detach())) for t in self._arguments(args, kwargs)]
+    def _flat(self, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        return as_arrays(self._arguments(args, kwargs))
 
     def __call__(self, *args: Any, **kwargs: Any) -> list[Tensor]:
-        """Run on tensors; the outputs as a list."""
+        """Run on tensors; the outputs as a list. Strings are arrays, sequences lists."""
         if self._runner is None:
             self._runner = runner(self)
         feeds = dict(zip(self.input_names, self._flat(args, kwargs), strict=True))
-        return [as_tensor(a) for a in typed(self._runner(feeds), self._finished.outputs)]
+        return _as_tensors(typed(self._runner(feeds), self._finished.outputs))
 
     def call_reference(self, *args: Any, **kwargs: Any) -> list[Tensor]:
         """As `__call__`, but in onnx's reference evaluator."""
         feeds = dict(zip(self.input_names, self._flat(args, kwargs), strict=True))
-        return [as_tensor(a) for a in typed(by_reference(self)(feeds), self._finished.outputs)]
+        return _as_tensors(typed(by_reference(self)(feeds), self._finished.outputs))
 
     def compute_values(
         self, value_names: Sequence[str], args: Sequence[Any] = (), kwargs: Any = None
@@ -178,3 +178,11 @@ class ONNXProgram:
         with contextlib.suppress(ValueError):
             lines.append(onnx.printer.to_text(self._finished.model(weights=False)))
         return "\n".join(lines)
+
+
+def _as_tensors(values: Any) -> Any:
+    """Arrays of numbers as tensors, within lists too."""
+    if isinstance(values, list):
+        return [_as_tensors(v) for v in values]
+    numeric = isinstance(values, np.ndarray) and values.dtype.kind not in "OUS"
+    return as_tensor(values) if numeric else values

@@ -16,7 +16,7 @@ from funtorch.onnx.writing.values import Block, Node, Val
 from funtorch.version import __version__
 
 IR_VERSION = 10
-_KNOWN = ("", "ai.onnx", "ai.onnx.ml", "ai.onnx.preview.training", "com.microsoft", DOMAIN)
+KNOWN_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "ai.onnx.preview.training", "com.microsoft", DOMAIN)
 _NEWER_IR = {22: 10, 23: 11, 24: 12, 25: 12, 26: 13}  # the first that knows the opset's types
 
 
@@ -101,7 +101,7 @@ class Finished:
     def foreign(self) -> bool:
         """Are there nodes that only somebody else's runtime knows?"""
         own = {f.domain for f in self.functions}
-        return any(n.domain not in own and n.domain not in _KNOWN for n in self.nodes)
+        return any(n.domain not in own and n.domain not in KNOWN_DOMAINS for n in self.nodes)
 
     def values(self) -> dict[str, Val]:
         """What nodes make, by name."""
@@ -155,7 +155,7 @@ class Finished:
         )
         helper.set_model_props(made, self.metadata)
         if self.axes:
-            _rename_axes(made.graph, self.axes)
+            rename_axes(made.graph, self.axes)
         return made
 
     def _value_infos(self) -> Iterator[onnx.ValueInfoProto]:
@@ -217,7 +217,7 @@ def _subgraph(name: str, block: Block) -> onnx.GraphProto:
     )
 
 
-def _rename_axes(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
+def rename_axes(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
     """Other names for symbolic sizes, also within expressions."""
 
     def renamed(text: str) -> str:
@@ -230,7 +230,7 @@ def _rename_axes(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
     for node in graph.node:
         for attribute in node.attribute:
             if attribute.HasField("g"):
-                _rename_axes(attribute.g, names)
+                rename_axes(attribute.g, names)
 
 
 def _metadata(origin: Any) -> Mapping[str, str]:

@@ -30,7 +30,7 @@ def runner(program: Any) -> Runner:
 def typed(arrays: Sequence[Array], values: Sequence[Any]) -> list[Array]:
     """Results under the dtypes they have: onnxruntime hands out bfloat16 as bits."""
     return [
-        np.asarray(a) if a.dtype == v.dtype else np.asarray(a).view(v.dtype)
+        a if v.dtype is None or a.dtype == v.dtype else np.asarray(a).view(v.dtype)
         for a, v in zip(arrays, values, strict=True)
     ]
 
@@ -55,7 +55,7 @@ def _session(onnxruntime: Any, program: Any) -> Runner:
         inputs = (*session.get_inputs(), *session.get_overridable_initializers())
         wanted = {i.name for i in inputs}
         given = {n: a for n, a in feeds.items() if n in wanted}
-        if any(_foreign(a.dtype) for a in given.values()):
+        if any(_foreign(getattr(a, "dtype", object)) for a in given.values()):
             return _with_values(onnxruntime, session, given)
         return list(session.run(None, given))
 
@@ -87,4 +87,4 @@ def by_reference(program: Any) -> Runner:
     from onnx.reference import ReferenceEvaluator
 
     evaluator = ReferenceEvaluator(program.model_proto)
-    return lambda feeds: [np.asarray(a) for a in evaluator.run(None, dict(feeds))]
+    return lambda feeds: list(evaluator.run(None, dict(feeds)))
