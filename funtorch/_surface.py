@@ -184,7 +184,9 @@ def with_out(declaration: Declaration) -> Callable[..., Any]:
             return result
         if apart:
             _check_apart(args, out)
-        if rule == "rounded" and _shows_more(out, result):
+        if declaration.single is not None and _shows_more(out, result):
+            result = declaration.single(*args, **kwargs)
+        elif rule == "rounded" and _shows_more(out, result):
             result = _rounded(facade, args, kwargs, dtype_of(result))
         return write_out(result, out, rule)
 

@@ -93,7 +93,11 @@ CASES = {
         t.nn.functional.poisson_nll_loss(ints(t, 3), ints(t, 3), log_input=log, reduction="sum")
         for log in (False, True)
     ],
-    "host": lambda t: t.special.airy_ai(t.tensor([0.5, -3.0], dtype=t.float64)),
+    "host": lambda t: t.linalg.ldl_factor(t.eye(3, dtype=t.float64) + 0.5)[0],
+    "bessel": lambda t: [
+        getattr(t.special, name)(t.tensor([0.5, 3.0, 9.0], dtype=t.float64))
+        for name in ("airy_ai", "bessel_y1", "modified_bessel_k0", "scaled_modified_bessel_k1")
+    ],
 }
 
 

@@ -25,6 +25,7 @@ from funtorch.lowering import Op
 from funtorch.ops._bounds import Index
 from funtorch.ops._promote import TracedScalar
 from funtorch.ops._signature import Signature
+from funtorch.ops._single import correctly_rounded
 from funtorch.overrides import overridable, override, overriding, watch
 from funtorch.tensor import Tensor, size_of
 
@@ -53,7 +54,8 @@ Writer = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
 class Declaration:
     """Everything that was said about one op or composite.
 
-    facade: what the method is. form(writer): the same as a function that takes `out=`.
+    facade: what the method is. form(writer): the same as a function that takes `out=`. single: the
+    same with PyTorch's last bits in single precision, for an `out=` that shows them.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Declaration:
         composite: bool,
         out: str,
         form: Callable[[Writer], Callable[..., Any]],
+        single: Callable[..., Any] | None = None,
     ) -> None:
         self.name = name
         self.facade = facade
@@ -73,6 +76,7 @@ class Declaration:
         self.aliases = aliases
         self.composite = composite
         self.out = out
+        self.single = single
 
 
 TABLE: dict[str, Declaration] = {}
@@ -111,26 +115,30 @@ def op(
     check: Callable[..., None] | None = None,
     order: Order | None = None,
     index: Index | None = None,
+    single: Callable[..., Any] | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Declare an op; see the module's docstring and CONTRIBUTING for what each argument means."""
 
     def decorate(body: Callable[..., Any]) -> Callable[..., Any]:
         own_name = name or body.__name__
         signature = Signature(own_name.lstrip("_"), body, varargs)
-        lower = _lowering(signature, body, promote, check)
-        info = OpInfo(
-            Op(own_name, lower, residuals=residuals, label=own_name.lstrip("_")),
-            saves=_saves(signature, saves),
-            grad_name=grad_name,
-            differentiable=differentiable,
-            pointwise=layout == "pointwise",
-            undefined=undefined,
-        )
+
+        def info_of(lower: Callable[..., Any]) -> OpInfo:
+            return OpInfo(
+                Op(own_name, lower, residuals=residuals, label=own_name.lstrip("_")),
+                saves=_saves(signature, saves),
+                grad_name=grad_name,
+                differentiable=differentiable,
+                pointwise=layout == "pointwise",
+                undefined=undefined,
+            )
+
+        info = info_of(_lowering(signature, body, promote, check))
         many = str(body.__annotations__.get("return", "")).startswith(("tuple", "list"))
         result_type = _result_type(own_name, returns)
         within = None if index is None else index.checker(signature)
 
-        def form(writer: Writer | None) -> Callable[..., Any]:
+        def form(writer: Writer | None, info: OpInfo = info) -> Callable[..., Any]:
             made = _facade(
                 info, signature, promote, result_type, many, order, writer, check, within
             )
@@ -145,7 +153,11 @@ def op(
         facade = form(None)
         allowed = _forms(own_name, forms, function)
         rule = out or ("cast" if layout == "pointwise" and promote else "exact")
-        _declare(Declaration(own_name, facade, allowed, aliases, False, rule, form))
+        exact = None
+        if single is not None:
+            lower = correctly_rounded(_lowering(signature, single, promote, check))
+            exact = form(None, info_of(lower))
+        _declare(Declaration(own_name, facade, allowed, aliases, False, rule, form, exact))
         return facade
 
     return decorate

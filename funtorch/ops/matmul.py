@@ -177,7 +177,9 @@ def _fused(
     meaning: str,
     out: str = "exact",
     order: Order | None = None,
+    rounded: bool = False,
 ) -> Any:
+    """rounded: the product, of alpha times the first factor, is rounded before it is added."""
     first, second = names
 
     def body(
@@ -189,7 +191,16 @@ def _fused(
     body.__name__ = name
     body.__doc__ = f"beta * self + alpha * {meaning}"
     body.__signature__ = _signature(first, second)  # type: ignore[attr-defined]
-    return op("method", "inplace", saves=names, out=out, order=order)(body)
+
+    def steps(
+        self: Array, mat1: Array, mat2: Array, *, beta: Scalar = 1, alpha: Scalar = 1
+    ) -> Array:
+        wide = multiply((mat1 * alpha).astype(jnp.float64), mat2.astype(jnp.float64))
+        product = lax.reduce_precision(wide, exponent_bits=8, mantissa_bits=23)
+        return _scaled_sum(self, product.astype(self.dtype), beta, 1)
+
+    single = steps if rounded else None
+    return op("method", "inplace", saves=names, out=out, order=order, single=single)(body)
 
 
 def _signature(first: str, second: str) -> Any:
@@ -244,6 +255,7 @@ addr = _fused(
     "vec1 outer vec2. [n], [m] -> [n, m]",
     out="cast",
     order=like_input,
+    rounded=True,
 )
 
 

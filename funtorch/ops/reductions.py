@@ -172,8 +172,10 @@ def _spread(name: str, facade: Any, with_mean: bool, meaning: str) -> Any:
 
     function.__name__ = name
     function.__doc__ = f"{meaning} [...] -> [...]"
-    forms = () if with_mean else ("method",)
-    return composite(*forms, out="cast")(function)
+    if with_mean:
+        return composite(out="cast")(function)
+    # PyTorch accumulates in double precision, so that what it returns is correctly rounded.
+    return composite("method", out="rounded")(function)
 
 
 var = _spread("var", _var, False, "The variance.")

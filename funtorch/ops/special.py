@@ -9,11 +9,9 @@ import jax
 import jax.numpy as jnp
 import jax.scipy.special as jss
 import numpy as np
-import scipy  # its parts load when they are first used
 from jax import lax
 
 from funtorch.ops._declare import Array, Scalar, composite, op
-from funtorch.ops._host import host_call
 from funtorch.ops._promote import refuse
 from funtorch.tensor import Tensor
 
@@ -129,12 +127,39 @@ def _digamma_jvp(primals, tangents):  # type: ignore[no-untyped-def]
     return _digamma(*primals), trigamma(*primals) * tangents[0]
 
 
+_DIGAMMA_SERIES = (1 / 12, -691 / 32760, 1 / 132, -1 / 240, 1 / 252, -1 / 120, 1 / 12)
+"""B(2k) / 2k, the highest power of 1 / x^2 first."""
+_DIGAMMA_10 = 2.25175258906672110764
+
+
+def _digamma_steps(self: Array) -> Array:
+    """Reflection, recurrence up to 10 and the asymptotic series, as PyTorch computes it."""
+    below = self < 0
+    turned = (math.pi / jnp.tan(math.pi * jnp.fmod(self, 1).astype(jnp.float64))).astype(self.dtype)
+    x = jnp.where(below, 1 - self, self)
+    total = jnp.zeros_like(x)
+    for _ in range(10):
+        small = x < 10
+        total = jnp.where(small, total - 1 / x, total)
+        x = jnp.where(small, x + 1, x)
+    z = 1 / (x * x)
+    series = jnp.zeros_like(x)
+    for c in _DIGAMMA_SERIES:
+        series = series * z + c
+    tail = jnp.where(x < 1e17, z * series, 0)
+    found = jnp.where(x == 10, total + _DIGAMMA_10, total + jnp.log(x) - 0.5 / x - tail)
+    found = jnp.where(below, found - turned, found)
+    found = jnp.where(below & (self == jnp.trunc(self)), jnp.nan, found)
+    return jnp.where(self == 0, jnp.copysign(jnp.full_like(x, jnp.inf), -self), found)
+
+
 @op(
     "method",
     "inplace",
     promote="float",
     layout="pointwise",
     aliases=("special.digamma", "special.psi"),
+    single=_digamma_steps,
 )
 def digamma(self: Array) -> Array:
     """Logarithmic derivative of gamma. self: [...] -> [...]"""
@@ -295,8 +320,6 @@ def _simple(
 
 
 _simple("i0", _i0, "Modified Bessel function, order 0.", "function", "method", "inplace")
-_simple("modified_bessel_i0", _i0, "Modified Bessel function, order 0.", differentiable=False)
-_simple("modified_bessel_i1", _i1, "Modified Bessel function, order 1.", differentiable=False)
 _simple("i0e", _i0e, "exp(-|x|) i0(x).")
 _simple("i1", _i1, "Modified Bessel function, order 1.")
 _simple("i1e", _i1e, "exp(-|x|) i1(x).")
@@ -308,40 +331,6 @@ def _sinc(x: Array) -> Array:
 
 
 _simple("spherical_bessel_j0", _sinc, "sin(x) / x.", differentiable=False)
-
-
-_AIRY_END = 104
-"""From here on Ai is zero, also in double precision."""
-
-
-def _from_scipy(name: str, theirs: str, meaning: str) -> None:
-    """A function that XLA does not have: SciPy computes it on the host, without a gradient."""
-
-    def lower(x: Array) -> Array:
-        def on_host(values: Any) -> Any:
-            found = getattr(scipy.special, theirs)(np.asarray(values, np.float64))
-            if isinstance(found, tuple):  # Ai, Ai', Bi, Bi'; SciPy has no Ai far out, where it is 0
-                far = (values > _AIRY_END) & np.isfinite(values)
-                return (np.where(far, 0, found[0]),)
-            return (found,)
-
-        return host_call(on_host, [(x.shape, x.dtype)], x)[0]
-
-    _simple(name, lower, meaning, differentiable=False)
-
-
-for _name, _theirs, _meaning in (
-    ("airy_ai", "airy", "Airy function Ai."),
-    ("bessel_j0", "j0", "Bessel function of the first kind, order 0."),
-    ("bessel_j1", "j1", "Bessel function of the first kind, order 1."),
-    ("bessel_y0", "y0", "Bessel function of the second kind, order 0."),
-    ("bessel_y1", "y1", "Bessel function of the second kind, order 1."),
-    ("modified_bessel_k0", "k0", "Modified Bessel of the second kind, order 0."),
-    ("modified_bessel_k1", "k1", "Modified Bessel of the second kind, order 1."),
-    ("scaled_modified_bessel_k0", "k0e", "exp(x) times modified_bessel_k0."),
-    ("scaled_modified_bessel_k1", "k1e", "exp(x) times modified_bessel_k1."),
-):
-    _from_scipy(_name, _theirs, _meaning)
 
 
 # Normal distribution, entropies --------------------------------------------------------------------
