@@ -122,6 +122,7 @@ from funtorch.checks import (
 from funtorch.compiler import compile
 from funtorch.lowering import OutOfMemoryError
 from funtorch.serialization import load, save
+from funtorch.serialization.archive import PyTorchFileReader
 from funtorch.storage import STORAGE_CLASSES as _STORAGE_CLASSES
 from funtorch.storage import TypedStorage, UntypedStorage, is_storage
 from funtorch.toplevel import (
@@ -208,6 +209,7 @@ _LAZY = (
     "types",
     "xpu",
 )
+_OF_JIT = ("ScriptFunction", "ScriptModule")
 _NAMESPACES = {
     *_LAZY,
     *("_higher_order_ops", "amp", "autograd", "backends", "compiler", "cpu", "cuda"),
@@ -220,6 +222,8 @@ def __getattr__(name: str) -> object:
     """Packages that cost nothing until they are asked for."""
     if name in _LAZY:
         return _import_module(f"funtorch.{name}")
+    if name in _OF_JIT:
+        return getattr(_import_module("funtorch.jit"), name)
     raise AttributeError(
         f"module 'funtorch' has no attribute {name!r}", name=name, obj=_sys.modules[__name__]
     )

@@ -18,9 +18,8 @@ from funtorch.ops._declare import TABLE, Declaration
 from funtorch.ops.memory import convert
 from funtorch.overlap import Turn, turns
 from funtorch.overrides import FORWARDERS, KNOWN_AS, SPACES, forwarders_of, overridable
-from funtorch.tape import OpNode
-from funtorch.tensor import Storage, Tensor, copy_window, dtype_of, from_host, size_of
-from funtorch.views import adopt, check_writable
+from funtorch.tensor import Tensor, copy_window, dtype_of, from_host, size_of
+from funtorch.views import adopt, check_writable, overwrite
 
 Spaces = dict[str, ModuleType]
 
@@ -206,10 +205,7 @@ def in_place(declaration: Declaration) -> Callable[..., Any]:
             result = _fitting(facade(self, *args, **kwargs), self)
             if turn is not None:
                 result = _in_turn(result, self, turn)
-            node, kept = result._node, result._storage
-            adopt(self, result)
-            if isinstance(node, OpNode):
-                _rewatch(node, self._storage, kept)
+            overwrite(self, result)
         return self
 
     changed.__name__ = changed.__qualname__ = name
@@ -234,14 +230,6 @@ def _in_turn(result: Tensor, written: Tensor, turn: Turn) -> Tensor:
     """The contents of a view that shows elements twice after one turn (see `overlap`)."""
     place, present = (from_host(each, device=written.device) for each in turn)
     return TABLE["where"].facade(present, TABLE["take"].facade(result, place), written)
-
-
-def _rewatch(node: OpNode, own: Storage, result: Storage) -> None:
-    """Versions after an in-place op: the old values are kept aside, the result lives in `own`."""
-    kept = [entry for entry in node.versions if entry[0] is not own and entry[0] is not result]
-    if any(entry[0] is result for entry in node.versions):
-        kept.append((own, own.version, -1))
-    node.versions = tuple(kept)
 
 
 def _binary(name: str) -> Callable[..., Any]:

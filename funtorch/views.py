@@ -17,7 +17,8 @@ from funtorch.dispatch import OpInfo, attach, default_grad_name, is_contiguous, 
 from funtorch.grad_mode import mode
 from funtorch.lowering import Instance, Op, Value, instance, record
 from funtorch.lowering.record import owner
-from funtorch.tensor import Tensor, alias, contiguous_strides
+from funtorch.tape import OpNode
+from funtorch.tensor import Storage, Tensor, alias, contiguous_strides
 
 Layout = Callable[..., tuple[tuple[int, ...], int]]
 
@@ -254,6 +255,23 @@ def adopt(tensor: Tensor, result: Tensor) -> Tensor:
         tensor._node, tensor._out = result._node, result._out
         tensor._requires = result._requires
     return tensor
+
+
+def overwrite(tensor: Tensor, result: Tensor) -> Tensor:
+    """`adopt` what an op made of the tensor itself, whose gradient may need the values before."""
+    node, made_in = result._node, result._storage
+    adopt(tensor, result)
+    if isinstance(node, OpNode):
+        _rewatch(node, tensor._storage, made_in)
+    return tensor
+
+
+def _rewatch(node: OpNode, own: Storage, result: Storage) -> None:
+    """Versions after an in-place op: the old values are kept aside, the result lives in `own`."""
+    kept = [entry for entry in node.versions if entry[0] is not own and entry[0] is not result]
+    if any(entry[0] is result for entry in node.versions):
+        kept.append((own, own.version, -1))
+    node.versions = tuple(kept)
 
 
 def _written_base(base: Tensor, steps: Sequence[ViewStep], new: Tensor) -> Tensor:

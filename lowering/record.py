@@ -33,6 +33,10 @@ class Block(NamedTuple):
     outputs: tuple[tuple[int, Aval], ...]
 
 
+watchers: list[Callable[[Trace], None]] = []
+"""Who wants to see each trace before it is executed."""
+
+
 class Trace:
     """Ops recorded and not yet executed, on one device by one thread.
 
@@ -185,6 +189,8 @@ class Trace:
                 return
             stats.flushes += 1
             stats.recorded_ops += len(self.starts)
+            for watch in watchers:
+                watch(self)
             try:
                 execute.execute(self)
             except BaseException as error:

@@ -188,3 +188,28 @@ BROADCAST = {
 @pytest.mark.parametrize("name", BROADCAST)
 def test_strides_of_broadcast_results(name):
     assert BROADCAST[name](funtorch).stride() == BROADCAST[name](torch).stride()
+
+
+IN_PLACE = {
+    **{
+        name: lambda t, y, name=name: getattr(t.nn.functional, name)(y, inplace=True)
+        for name in """celu elu hardsigmoid hardswish hardtanh leaky_relu mish relu relu6 rrelu selu
+        silu""".split()  # noqa: SIM905
+    },
+    "threshold": lambda t, y: t.nn.functional.threshold(y, 0.1, 0.0, inplace=True),
+    "rrelu_": lambda t, y: t.rrelu_(y),
+    "pow_": lambda t, y: y.pow_(2),
+    "atan2_": lambda t, y: y.atan2_(t.ones(3)),
+}
+
+
+@pytest.mark.parametrize("name", IN_PLACE)
+def test_gradients_need_what_was_overwritten(name: str) -> None:
+    def gradient(t):
+        w = t.tensor([0.3, -0.4, 1.2], requires_grad=True)
+        y = w * 1.5
+        assert IN_PLACE[name](t, y) is y
+        (y * y).sum().backward()
+        return w.grad.numpy()
+
+    np.testing.assert_allclose(gradient(funtorch), gradient(torch), rtol=2e-6)

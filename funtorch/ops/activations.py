@@ -11,7 +11,7 @@ from jax import lax
 from funtorch.ops._declare import Array, Scalar, composite, op
 from funtorch.ops._orders import like_input
 from funtorch.ops.creation import empty_like, zeros_like
-from funtorch.views import adopt, check_writable
+from funtorch.views import check_writable, overwrite
 
 Dtype = Any
 
@@ -24,7 +24,7 @@ def _with_inplace(facade: Any, *names: str) -> Any:
             *args, inplace = args  # type: ignore[assignment]
         if inplace:
             check_writable(input)
-            return adopt(input, facade(input, *args, **kwargs))
+            return overwrite(input, facade(input, *args, **kwargs))
         return facade(input, *args, **kwargs)
 
     functional.__name__ = facade.__name__

@@ -17,7 +17,7 @@ from funtorch.ops._draw import drawn, kind_of
 from funtorch.random import sampling
 from funtorch.random.generator import Generator
 from funtorch.tensor import Tensor, dtype_of, size_of, strides_of
-from funtorch.views import adopt, check_writable
+from funtorch.views import check_writable, overwrite
 
 
 @op(function=False, saves=("mask",), grad_name="MulBackward0", layout="pointwise")
@@ -128,7 +128,7 @@ def _in_place(name: str, feature: bool, alpha: bool) -> Any:
         if made is self:
             return self
         check_writable(self)
-        return adopt(self, made)
+        return overwrite(self, made)
 
     function.__name__ = name
     function.__doc__ = f"`{name.removesuffix('_')}` in place."
@@ -312,7 +312,7 @@ def rrelu_(
     """`rrelu` in place."""
     made = rrelu(self, lower, upper, training, generator)
     check_writable(self)
-    return adopt(self, made)
+    return overwrite(self, made)
 
 
 @composite(name="_functional_rrelu", aliases=("functional.rrelu",), function=False)

@@ -129,3 +129,28 @@ class Reader:
             raise RuntimeError(f"storage {key} holds {len(data)} bytes, no whole number of {kind}")
         memory = np.frombuffer(data, kind)
         return memory.byteswap() if self.swap else memory
+
+
+class PyTorchFileReader:
+    """`torch.PyTorchFileReader`: the records of a file that `torch.save` wrote, by name."""
+
+    def __init__(self, file: str | os.PathLike[str] | IO[bytes]) -> None:
+        source = Path(file).open("rb") if isinstance(file, str | os.PathLike) else file  # noqa: SIM115
+        self._reader = Reader(source)
+
+    def get_all_records(self) -> list[str]:
+        """All names."""
+        folder = self._reader.folder
+        return [n.removeprefix(folder) for n in self._reader.zip.namelist() if n.startswith(folder)]
+
+    def has_record(self, name: str) -> bool:
+        """Is there such a record?"""
+        return self._reader.has(name)
+
+    def get_record(self, name: str) -> bytes:
+        """A record's bytes. Raises RuntimeError if there is none, or it is damaged."""
+        return self._reader.read(name)
+
+    def get_record_size(self, name: str) -> int:
+        """How many bytes a record has."""
+        return len(self.get_record(name))
