@@ -193,6 +193,7 @@ _LAZY = (
     "distributions",
     "export",
     "flax",
+    "futures",
     "fx",
     "hub",
     "jit",

@@ -1,0 +1,42 @@
+"""What two processes of ours meet when one is late or dies; started by `test_failures.py`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from datetime import timedelta
+
+import funtorch as t
+import funtorch.distributed as d
+
+
+def told(call) -> str:
+    try:
+        call()
+    except d.DistBackendError as error:
+        return str(error)
+    return "nothing"
+
+
+def main(rank: int, folder: str) -> None:
+    limit = timedelta(seconds=60)
+    d.init_process_group("gloo", f"file://{folder}/store", limit, world_size=2, rank=rank)
+    short = d.new_group(timeout=timedelta(seconds=0.3))
+    if rank == 0:
+        print(told(lambda: d.monitored_barrier(timeout=timedelta(seconds=0.3))))
+        print(told(lambda: d.all_reduce(t.ones(2), group=short)))
+        print(told(lambda: d.irecv(t.ones(2), 1, group=short).wait()))
+        d.barrier()
+        print(told(lambda: d.recv(t.ones(3), 1)))
+        print(told(lambda: d.all_gather_object([None, None], 1)))
+        print(told(lambda: d.recv(t.ones(3))))
+    else:
+        d.barrier()
+        d.send(t.ones(4), 0)
+        time.sleep(0.1)
+        os._exit(3)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2])
