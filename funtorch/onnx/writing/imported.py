@@ -23,6 +23,13 @@ def cast(g: Any, x: Val, name: str, saturate: bool, round_mode: str) -> Any:
     return g.op("Cast", x, to=dtype, dtype=dtype, shape=x.shape, **extra)
 
 
+@rule("_onnx_mod")
+def mod(g: Any, a: Val, b: Val, fmod: int) -> Any:
+    if not fmod and a.dtype.kind not in "iu":
+        return NotImplemented
+    return g.op("Mod", a, b, fmod=fmod)
+
+
 @rule("_onnx__transform")
 def transform(g: Any, x: Val, length: int | None, axis: int, inverse: bool, onesided: bool) -> Any:
     """DFT, whose axis the op counts without the last dimension (real and imaginary part)."""
