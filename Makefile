@@ -43,11 +43,13 @@ bench: dev
 bench-quick: dev
 	$(BIN)/python -m benchmarks --rounds 3 --tables record,steps --compare benchmarks/reference.json
 
-# All of ONNX's own backend tests, with a table of passes per suite; then there and back again.
+# All of ONNX's own backend tests, with a table of passes per suite; then there and back again; every
+# module at every opset.
 onnx: dev
 	$(BIN)/pip install --quiet pillow
 	$(BIN)/python -m benchmarks.onnx_suite
 	$(BIN)/python -m benchmarks.onnx_closure
+	FUNTORCH_EVERY_OPSET=1 $(BIN)/python -m pytest -q tests/onnx/test_export_modules.py
 
 # TensorFlow both ways: ONNX's backend tests, round trips, the families of keras.applications.
 tensorflow: dev

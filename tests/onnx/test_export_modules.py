@@ -1,5 +1,7 @@
 """Every module of `torch.nn` as ONNX, static and with a symbolic batch. Several to a graph, so that
-few programs are compiled."""
+few programs are compiled. FUNTORCH_EVERY_OPSET=1, as in `make onnx`: at every opset."""
+
+import os
 
 import numpy as np
 import pytest
@@ -27,6 +29,7 @@ def sign(*shape):
     return np.sign(f(*shape))
 
 
+OPSETS = range(18, 27) if os.environ.get("FUNTORCH_EVERY_OPSET") else (18, 20, 26)
 V, S, I, D = (3, 4), (3, 4, 6), (3, 4, 6, 6), (3, 4, 4, 4, 4)  # vector, sequence, image, volume
 
 ACTIVATIONS = [
@@ -285,11 +288,16 @@ def test_modules(name):
     large = [torch.cat([a, a[:2]]) for a in small]
     wanted = [(n, x) for n, r in zip(table, model(*large)) for x in flat(r)]
     batch = ({0: "batch"},) * len(small)
-    dynamic = torch.onnx.export(model, tuple(small), dynamic_shapes=batch, verify=False)
-    static = torch.onnx.export(model, tuple(large), verify=False)
-    for program in (dynamic, static):
-        for (part, ours), theirs in zip(wanted, program(*large), strict=True):
-            np.testing.assert_allclose(theirs.numpy(), ours, atol=2e-5, rtol=1e-4, err_msg=part)
+    for opset in OPSETS:
+        for args, shapes in ((small, batch), (large, None)):
+            program = torch.onnx.export(
+                model, tuple(args), dynamic_shapes=shapes, opset_version=opset, verify=False
+            )
+            for (part, ours), theirs in zip(wanted, program(*large), strict=True):
+                where = f"{part} at opset {opset}, {'dynamic' if shapes else 'static'}"
+                np.testing.assert_allclose(
+                    theirs.numpy(), ours, atol=2e-5, rtol=1e-4, err_msg=where
+                )
 
 
 def test_no_module_is_forgotten():
