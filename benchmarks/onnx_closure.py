@@ -116,7 +116,8 @@ class Again(BackendRep):
         given = [as_array(x) for x in inputs]
         everything = [i for i, x in enumerate(given) if x is not None]
         floating = [i for i in everything if kind(given[i]) not in "iub"]
-        for free in (everything, floating, everything[:1]):
+        some = [free for free in (floating, everything[:1]) if free]
+        for free in (everything, *some):
             Again.way = int(free != everything)
             with contextlib.suppress(RuntimeError, TypeError, ValueError, NotImplementedError):
                 return self._again(given, free)

@@ -16,4 +16,5 @@ from funtorch.tensorflow.rules import (
     resize,
     sequences,
     shapes,
+    signal,
 )
