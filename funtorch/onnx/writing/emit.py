@@ -19,7 +19,7 @@ from funtorch.lowering.scope import ancestors
 from funtorch.lowering.symbolic import Nested
 from funtorch.onnx.writing.graph import Graph, Origin
 from funtorch.onnx.writing.lowered import settle, traced, translate
-from funtorch.onnx.writing.table import RULES, Missing, NoRule, UnsupportedOps
+from funtorch.onnx.writing.table import RULES, Missing, NoRule, OnnxExporterError, UnsupportedOps
 from funtorch.onnx.writing.values import Val
 from funtorch.ops._declare import TABLE
 from funtorch.tensor import wrap
@@ -64,6 +64,10 @@ class Emitter:
                 env[step.first_output + offset] = out
         if self.missing:
             raise UnsupportedOps(self.missing)
+        if any(env[p].dtype.kind == "c" for p in program.outputs):
+            raise OnnxExporterError(
+                "ONNX has no complex outputs: return torch.view_as_real of them"
+            )
         return [env[p] for p in program.outputs]
 
     def _written(self, step: Step, inputs: list[Val], numbers: list[Any]) -> list[Val]:

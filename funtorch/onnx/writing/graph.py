@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from funtorch.onnx.writing.sizes import Sizes
-from funtorch.onnx.writing.values import Block, Node, Shape, Val, is_one, merged, static
+from funtorch.onnx.writing.values import Block, Node, Pair, Shape, Val, is_one, merged, static
 
 _COMPARING = {
     *("Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual"),
@@ -84,7 +84,10 @@ class Graph:
         return Val(self, self.fresh(base), dtype, shape)
 
     def initializer(self, name: str, array: Any) -> Val:
-        """A weight."""
+        """A weight; a complex one is two."""
+        if array.dtype.kind == "c":
+            parts = ("real", array.real), ("imag", array.imag)
+            return Pair(*(self.initializer(f"{name}.{n}", part) for n, part in parts))
         made = self.value(name, array.dtype, tuple(array.shape))
         self.initializers[made.name] = array
         return made
@@ -92,6 +95,8 @@ class Graph:
     def const(self, value: Any, dtype: Any = None) -> Val:
         """A constant; large ones become initialisers."""
         array = np.asarray(value, None if dtype is None else np.dtype(dtype))
+        if array.dtype.kind == "c":
+            return Pair(self.const(array.real), self.const(array.imag))
         key = (array.dtype, array.shape, array.tobytes())
         made = self._constants.get(key)
         if made is None:

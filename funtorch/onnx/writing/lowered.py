@@ -10,8 +10,8 @@ import numpy as np
 
 from funtorch.lowering.op import lowering_for
 from funtorch.lowering.x64 import x64
-from funtorch.onnx.writing.table import PRIMITIVES, NoRule
-from funtorch.onnx.writing.values import Val
+from funtorch.onnx.writing.table import COMPLEX, PRIMITIVES, NoRule
+from funtorch.onnx.writing.values import Pair, Val, static
 
 _INLINED = ("jaxpr", "call_jaxpr", "fun_jaxpr")
 
@@ -71,9 +71,13 @@ def _equation(g: Any, eqn: Any, values: list[Val], elementwise: bool) -> Sequenc
     name = eqn.primitive.name
     # A function of JAX's own that is compiled by itself may have a rule under its name.
     found = PRIMITIVES.get(f"{name}:{eqn.params.get('name')}") or PRIMITIVES.get(name)
+    if any(_complex(v.aval) for v in (*eqn.invars, *eqn.outvars)):
+        found = COMPLEX.get(name)
+        if _known(eqn, values):
+            return _computed(g, eqn, values)
+        if any(_complex(x) and not isinstance(x, Pair) for x in values):
+            raise NoRule("ONNX has no complex inputs: pass torch.view_as_real of them")
     if found is not None:
-        if any(_complex(v.aval) for v in (*eqn.invars, *eqn.outvars)):
-            raise NoRule("ONNX has no arithmetic on complex numbers")
         outs = found(g, eqn, *values)
         return [outs] if isinstance(outs, Val) else outs  # type: ignore[no-any-return]
     for key in _INLINED:
@@ -82,6 +86,35 @@ def _equation(g: Any, eqn: Any, values: list[Val], elementwise: bool) -> Sequenc
             closed = inner if hasattr(inner, "consts") else jax.extend.core.ClosedJaxpr(inner, ())
             return translate(g, closed, values, elementwise=elementwise)
     raise NoRule(f"its lowering uses {name!r}, which has no rule")
+
+
+def _held(x: Val) -> Any:
+    """The contents of a constant; None for all else."""
+    if isinstance(x, Pair):
+        parts = _held(x.re), _held(x.im)
+        return None if any(p is None for p in parts) else parts[0] + 1j * parts[1]
+    return None if x.partial else x.array
+
+
+def _known(eqn: Any, values: Sequence[Val]) -> bool:
+    """Is everything constant, sizes too?"""
+    return (
+        len(values) > 0
+        and not any(key in eqn.params for key in _INLINED)
+        and all(static(v.aval.shape) for v in eqn.outvars)
+        and all(_held(x) is not None for x in values)
+    )
+
+
+def _computed(g: Any, eqn: Any, values: Sequence[Val]) -> list[Val]:
+    """An equation of constants, by JAX."""
+    with x64():
+        given = [
+            np.asarray(_held(x), v.aval.dtype) for x, v in zip(values, eqn.invars, strict=True)
+        ]
+        outs = eqn.primitive.bind(*given, **eqn.params)
+    outs = outs if eqn.primitive.multiple_results else [outs]
+    return [g.const(np.asarray(o)) for o in outs]
 
 
 def _complex(aval: Any) -> bool:

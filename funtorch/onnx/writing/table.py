@@ -20,6 +20,9 @@ Rule = Callable[..., Any]
 
 RULES: dict[str, Rule] = {}
 PRIMITIVES: dict[str, Rule] = {}
+COMPLEX: dict[
+    str, Rule
+] = {}  # those primitives where a complex number is among what they take or give
 
 
 def _entered(table: dict[str, Rule], names: Sequence[str]) -> Callable[[Rule], Rule]:
@@ -41,6 +44,11 @@ def rule(*names: str) -> Callable[[Rule], Rule]:
 def primitive(*names: str) -> Callable[[Rule], Rule]:
     """Enter a rule for these primitives of JAX."""
     return _entered(PRIMITIVES, names)
+
+
+def complex_primitive(*names: str) -> Callable[[Rule], Rule]:
+    """Enter a rule for these primitives on complex numbers, which are Pairs."""
+    return _entered(COMPLEX, names)
 
 
 class Missing(NamedTuple):

@@ -61,6 +61,16 @@ class Val:
         return f"%{self.name}:{self.dtype.name}{list(self.shape) if self.shape is not None else ''}"
 
 
+class Pair(Val):
+    """A complex value: its real and its imaginary part. Nothing of it is in the graph but these."""
+
+    __slots__ = ("im", "re")
+
+    def __init__(self, re: Val, im: Val) -> None:
+        super().__init__(re.graph, "", np.result_type(re.dtype, np.complex64), re.shape)
+        self.re, self.im = re, im
+
+
 class Node(NamedTuple):
     """One node; inputs may be None where ONNX leaves one out. attrs may hold Blocks.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from funtorch.onnx.writing.primitives import (
     arithmetic,
+    complexes,
     control,
     indexing,
     reductions,
