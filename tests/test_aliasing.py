@@ -213,3 +213,19 @@ def test_gradients_need_what_was_overwritten(name: str) -> None:
         return w.grad.numpy()
 
     np.testing.assert_allclose(gradient(funtorch), gradient(torch), rtol=2e-6)
+
+
+TURNED = {
+    "float": lambda t, x: x.float(memory_format=t.contiguous_format),
+    "hinge": lambda t, x: t.nn.functional.hinge_embedding_loss(x, x.sign(), reduction="none"),
+    "alpha dropout": lambda t, x: t.nn.functional.feature_alpha_dropout(x, 0.5, training=True),
+    "unique": lambda t, x: t.unique(x, dim=1),
+    "runs": lambda t, x: t.unique_consecutive(x, dim=-1),
+    "unravel": lambda t, x: t.unravel_index(x.long(), (3, 4))[1],
+}
+
+
+@pytest.mark.parametrize("name", TURNED)
+def test_strides_of_transposed_inputs(name: str) -> None:
+    ours, theirs = (TURNED[name](t, t.arange(12.0).reshape(4, 3).t()) for t in (funtorch, torch))
+    assert ours.stride() == theirs.stride()

@@ -68,6 +68,11 @@ CASES = {
         t.masked.var(t.tensor([1, 2j, 3]), 0),
     ],
     "sum_to_size": lambda t: [ints(t, 2).sum_to_size(n) for n in ((), (1,), (2,))],
+    "unsorted": lambda t: [
+        t.searchsorted(t.tensor(rows), t.tensor([1.0, 2.5, float("nan")]), right=right)
+        for rows in ([3.0, 1.0, float("nan"), 2.0, 0.0], [0.0, 1.0, 2.5, 2.5])
+        for right in (False, True)
+    ],
     "unravel_index": lambda t: t.unravel_index(ints(t, 2), (2, 2)),
     "tensordot": lambda t: t.tensordot(ints(t, 1, 1), ints(t, 2, 3), dims=[[0], [0]]),
     "half": lambda t: [

@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 
 from funtorch.device import device_of
-from funtorch.dispatch import to_host
+from funtorch.dispatch import lay_out, to_host
 from funtorch.ops._declare import Array, Scalar, composite, op, return_type
 from funtorch.ops.view_ops import wrap_dim
 from funtorch.tensor import Tensor, dtype_of, from_host, size_of
@@ -196,19 +196,38 @@ def searchsorted(
     kind = jnp.int32 if out_int32 else jnp.int64
     values = jnp.asarray(self)
     if rows.ndim == 1:
-        return jnp.searchsorted(rows, values, side=how).astype(kind)
+        return _halved(rows, values, how == "right").astype(kind)
     if rows.shape[:-1] != values.shape[:-1]:
         raise RuntimeError(
             "torch.searchsorted(): boundaries tensor should be 1 dimension or the first N-1 "
             f"dimensions of boundaries tensor and input value tensor must match, but we got "
             f"boundaries tensor {list(rows.shape)} and input value tensor {list(values.shape)}"
         )
-    if not values.size:
-        return jnp.zeros(values.shape, kind)
-    flat = rows.reshape(-1, rows.shape[-1])
-    wanted = values.reshape(-1, values.shape[-1])
-    found = [jnp.searchsorted(flat[i], wanted[i], side=how) for i in range(flat.shape[0])]
-    return jnp.stack(found).reshape(values.shape).astype(kind)
+    return _halved(rows, values, how == "right").astype(kind)
+
+
+def _halved(rows: Array, values: Array, right: bool) -> Array:
+    """Binary search step by step as PyTorch's, which decides where rows are not sorted.
+
+    [n], [...] or [..., n], [..., m] -> places, of the shape of the values
+    """
+    n = rows.shape[-1]
+    if not n:
+        return jnp.zeros(values.shape, jnp.int32)
+
+    def halve(_: Any, ends: Any) -> Any:
+        low, high = ends
+        middle = (low + high) // 2
+        if rows.ndim == 1:
+            found = rows[middle]
+        else:
+            found = jnp.take_along_axis(rows, middle, -1, mode="clip")
+        beyond = ~(found > values if right else found >= values)
+        going = low < high
+        return jnp.where(going & beyond, middle + 1, low), jnp.where(going & ~beyond, middle, high)
+
+    low = jnp.zeros(values.shape, jnp.int32)
+    return lax.fori_loop(0, n.bit_length(), halve, (low, jnp.full_like(low, n)))[0]
 
 
 @composite()
@@ -252,8 +271,7 @@ def unique(
         parts.append(inverse.reshape(shape).astype(np.int64))
     if return_counts:
         parts.append(counts.astype(np.int64))
-    made = tuple(_host(self, p) for p in parts)
-    return made[0] if len(made) == 1 else made
+    return _made(self, parts, dim)
 
 
 @composite("method")
@@ -276,7 +294,15 @@ def unique_consecutive(
         parts.append((inverse.reshape(array.shape) if dim is None else inverse).astype(np.int64))
     if return_counts:
         parts.append(np.diff(np.append(starts, n)).astype(np.int64))
+    return _made(self, parts, dim)
+
+
+def _made(self: Tensor, parts: list[Any], dim: int | None) -> Any:
+    """What was found, as tensors; slices along `dim` lie slowest in memory, as in PyTorch."""
     made = tuple(_host(self, p) for p in parts)
+    if dim is not None:
+        rank = parts[0].ndim
+        lay_out(made[0], [dim % rank, *(d for d in range(rank) if d != dim % rank)])
     return made[0] if len(made) == 1 else made
 
 

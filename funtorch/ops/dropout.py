@@ -27,7 +27,7 @@ def _dropped(self: Array, mask: Array, keep: Scalar) -> Array:
     return self * (mask.astype(self.dtype) / keep)
 
 
-@op(function=False, saves=("mask",), grad_name="AddBackward0")
+@op(function=False, saves=("mask",), grad_name="AddBackward0", layout="pointwise")
 def _alpha_dropped(self: Array, mask: Array, p: Scalar) -> Array:
     """Keeps mean and variance of SELU's outputs. self: [...], mask: bool -> [...]"""
     p = jnp.asarray(p).astype(jnp.float64)
@@ -284,11 +284,17 @@ def rrelu(
 
 
 def _slopes(self: Tensor, lower: float, upper: float, generator: Any) -> Tensor:
-    """One slope for each element that is not positive; the others draw nothing."""
+    """One slope for each element that is not positive; the others draw nothing.
+
+    Under a transformation, where nobody knows which these are, each element has one.
+    """
     kind = dtype_of(self)
     own = self.detach()
 
     def draw(engine: Any, count: int) -> Any:
+        trace = own._value.trace
+        if trace is not None and trace.functional:
+            return sampling.uniform(engine, count, np.float64, lower, upper).astype(kind.numpy)
         low = np.asarray(to_host(own), np.float64).reshape(-1) <= 0
         slopes = np.ones(count, kind.numpy)
         drawn_count = int(low.sum())

@@ -197,7 +197,14 @@ def convert(
         return out if format is None else contiguous_in(out, format)
     if copy:
         return clone(self, memory_format=format)
-    return self if format is None else contiguous_in(self, format)
+    return self if format is None or _passes_for(self, format) else contiguous_in(self, format)
+
+
+def _passes_for(tensor: Tensor, format: memory_format) -> bool:
+    """Whatever has not its channels last is contiguous enough for a conversion to be none."""
+    if format.name != "contiguous_format":
+        return False
+    return not any(has_format(tensor, FORMATS[f"channels_last{d}"]) for d in ("", "_3d"))
 
 
 def contiguous_in(self: Tensor, format: memory_format) -> Tensor:

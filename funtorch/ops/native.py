@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from funtorch import dtypes
@@ -13,7 +14,7 @@ from funtorch.ops import joining, view_ops
 from funtorch.ops._declare import TABLE, Array, composite, op
 from funtorch.ops.creation import empty
 from funtorch.ops.nn_norm import batch_norm, group_norm, layer_norm
-from funtorch.tensor import Tensor, dtype_of, size_of
+from funtorch.tensor import Tensor, dtype_of, from_host, size_of
 
 # Norms with their statistics --------------------------------------------------------------------
 
@@ -239,12 +240,15 @@ def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
         raise ValueError(
             f"torch.unravel_index(): 'shape' cannot have negative values, but got {extents}"
         )
-    found: list[Tensor] = []
-    indices, step = indices.long(), 1
-    for n in reversed(extents):
-        found.insert(0, indices.div(step, rounding_mode="floor") % max(n, 1))
-        step *= n
-    return joining.stack(found, -1).unbind(-1) if found else ()
+    if not extents:
+        return ()
+    steps = [max(math.prod(extents[i + 1 :]), 1) for i in range(len(extents))]
+    each, most = (
+        from_host(np.array(numbers, np.int64), device=indices.device)
+        for numbers in (steps, [max(n, 1) for n in extents])
+    )
+    found = indices.long().unsqueeze(-1).div(each, rounding_mode="floor") % most
+    return found.unbind(-1)
 
 
 @composite()

@@ -280,8 +280,8 @@ def hinge_embedding_loss(
     """input for targets 1, max(0, margin - input) for -1. [...], [...] -> [] or [...]"""
     how = legacy_reduction(size_average, reduce, reduction)
     # A target that is neither 1 nor -1 counts for both, as in PyTorch.
-    far = (margin - input).clamp_min(0).masked_fill(target == 1, 0)
-    loss = far + input.masked_fill(target == -1, 0)
+    far = (margin - input).clamp_min(0).where(target != 1, 0)
+    loss = far + input.where(target != -1, 0)
     return _tensor_reduced(loss, how)
 
 
