@@ -21,9 +21,6 @@ default_pg_timeout = timedelta(minutes=30)
 _APART = -(1 << 60)
 
 
-ReduceOp.RedOpType = ReduceOp  # type: ignore[attr-defined]
-
-
 class Backend(str):
     """The name of a library that would carry messages, in lower case."""
 
