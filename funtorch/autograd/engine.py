@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakSet
 
 from funtorch import dtypes
 from funtorch.anomaly import check_gradients, forward_origin
@@ -47,6 +48,11 @@ class Task:
 
 running: list[Task] = []
 """The backward passes that are under way, the innermost last."""
+
+listeners: WeakSet[Any] = WeakSet()
+"""Objects whose `after_backward` is called with the leaves whose gradient a backward pass changed."""
+
+_changed: list[Tensor] = []
 
 
 def _dependencies(roots: Sequence[Node]) -> dict[Node, int]:
@@ -102,8 +108,11 @@ def run(
     """
     simple = inputs is None and not create_graph and len(roots) == 1
     before, mode.enabled = mode.enabled, create_graph
+    if not running:
+        _changed.clear()
     try:
         if simple and _run_planned(*roots[0], grads[0], keep):
+            _tell()
             return []
         task = Task(roots, keep)
         if inputs is not None:
@@ -115,9 +124,19 @@ def run(
             _walk(task, create_graph, accumulate)
         finally:
             running.pop()
+        _tell()
     finally:
         mode.enabled = before
     return [task.captures.get(edge) for edge in inputs or ()]
+
+
+def _tell() -> None:
+    """The outermost backward pass is over."""
+    if _changed and not running:
+        leaves = _changed[:]
+        _changed.clear()
+        for listener in list(listeners):
+            listener.after_backward(leaves)
 
 
 def _run_planned(root: Node, index: int, grad: Tensor, keep: bool) -> bool:
@@ -418,6 +437,8 @@ def _accumulate(node: AccumulateGrad, grad: Tensor | None, create_graph: bool) -
         variable._grad = _sum(variable._grad, grad)
     else:
         variable._grad.add_(grad)
+    if listeners:
+        _changed.append(variable)
     _hooks(node, [], [grad])
     post = node.__dict__.get("_post_accumulate")
     if post:

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any, ClassVar
 
 from funtorch.device import gpu_count
+from funtorch.distributed.constants import default_pg_timeout
 from funtorch.distributed.exchange import Exchange
 from funtorch.distributed.mesh import Mesh, Receipt, Tag, group_number
 from funtorch.distributed.reducing import Array
@@ -17,7 +18,6 @@ from funtorch.distributed.sockets import seconds
 from funtorch.distributed.store import PrefixStore, Store
 from funtorch.distributed.work import Work, Worker
 
-default_pg_timeout = timedelta(minutes=30)
 _APART = -(1 << 60)
 
 

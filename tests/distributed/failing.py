@@ -22,6 +22,10 @@ def told(call) -> str:
 def main(rank: int, folder: str) -> None:
     limit = timedelta(seconds=60)
     d.init_process_group("gloo", f"file://{folder}/store", limit, world_size=2, rank=rank)
+    try:
+        t.nn.parallel.DistributedDataParallel(t.nn.Linear(3, 2 + rank))
+    except RuntimeError as error:
+        print(error)
     short = d.new_group(timeout=timedelta(seconds=0.3))
     if rank == 0:
         print(told(lambda: d.monitored_barrier(timeout=timedelta(seconds=0.3))))

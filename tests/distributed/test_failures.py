@@ -13,6 +13,7 @@ import pytest
 import funtorch.distributed as d
 
 EXPECTED = (
+    "[0]: params[0] in this process with ((2, 3), 'torch.float32') appears not to match",
     "[Rank 0]: Rank 1 failed to pass monitoredBarrier in 300 ms",
     "all_reduce: rank 0 waited for rank 1, which did not come within the timeout of 0.3 s",
     "recv: rank 0 waited for rank 1, which did not come within the timeout of 0.3 s",
