@@ -11,9 +11,11 @@ import contextlib
 import importlib
 import importlib.abc
 import importlib.machinery
+import importlib.metadata
 import importlib.util
+import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -40,6 +42,21 @@ class _Loader(importlib.abc.Loader):
         module.__spec__, module.__loader__ = self.kept
 
 
+class _Distribution(importlib.metadata.Distribution):
+    """What `importlib.metadata` tells of torch: a name, a version, the package on top."""
+
+    def read_text(self, filename: str) -> str | None:
+        """A file of the installed package's description; None if there is no such file."""
+        if filename == "METADATA":
+            version = importlib.import_module(f"{_OURS}.version").__version__
+            return f"Metadata-Version: 2.1\nName: {_NAME}\nVersion: {version}\n"
+        return f"{_NAME}\n" if filename == "top_level.txt" else None
+
+    def locate_file(self, path: str | os.PathLike[str]) -> Any:
+        """Nothing is installed under torch's name, so there is no file to find."""
+        raise FileNotFoundError(path)
+
+
 class _Finder(importlib.abc.MetaPathFinder):
     """Answers for torch and everything below."""
 
@@ -52,6 +69,13 @@ class _Finder(importlib.abc.MetaPathFinder):
         if ours not in sys.modules and not _exists(ours):
             return None
         return importlib.machinery.ModuleSpec(fullname, _Loader(), is_package=True)
+
+    def find_distributions(
+        self, context: importlib.metadata.DistributionFinder.Context | None = None
+    ) -> Iterable[importlib.metadata.Distribution]:
+        """`importlib.metadata.version("torch")` asks here before it looks at what is installed."""
+        if context is None or (context.name or _NAME).lower() == _NAME:
+            yield _Distribution()
 
 
 def _exists(name: str) -> bool:

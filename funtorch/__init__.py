@@ -91,6 +91,7 @@ from funtorch import (
     version,
 )
 from funtorch import toplevel as _toplevel
+from funtorch import torch_version as _torch_version
 from funtorch._higher_order_ops import cond, while_loop
 from funtorch.amp.autocast_mode import (
     autocast,
@@ -116,8 +117,10 @@ from funtorch.checks import (
     _check_is_size,
     _check_not_implemented,
     _check_tensor_all,
+    _check_tensor_all_with,
     _check_type,
     _check_value,
+    _check_with,
 )
 from funtorch.compiler import compile
 from funtorch.lowering import OutOfMemoryError
@@ -125,6 +128,18 @@ from funtorch.serialization import load, save
 from funtorch.serialization.archive import PyTorchFileReader
 from funtorch.storage import STORAGE_CLASSES as _STORAGE_CLASSES
 from funtorch.storage import TypedStorage, UntypedStorage, is_storage
+from funtorch.symbols import (
+    SymBool,
+    SymFloat,
+    SymInt,
+    sym_float,
+    sym_int,
+    sym_ite,
+    sym_max,
+    sym_min,
+    sym_not,
+    sym_sum,
+)
 from funtorch.toplevel import (
     _assert,
     are_deterministic_algorithms_enabled,
@@ -176,7 +191,7 @@ vmap = func.vmap
 Event, Stream = cuda.Event, cuda.Stream
 legacy_contiguous_format = contiguous_format  # noqa: F821  (bound from FORMATS above)
 
-__version__ = version.__version__
+__version__ = _torch_version.__version__
 
 if _collecting:
     _gc.enable()

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from funtorch import anomaly, hostmem
+from funtorch import anomaly, hostmem, saving
 from funtorch.grad_mode import mode
 from funtorch.lowering import Instance, Op, Value, instance, record, residual_instance
 from funtorch.lowering.record import owner
@@ -135,7 +135,7 @@ def record_taped(
 ) -> list[Tensor]:
     """Record and leave a node on the tape, to which the floating-point outputs belong."""
     place = inst.out_avals[0].place
-    if inst.op.residuals:
+    if inst.op.residuals and not saving.hooks:
         wrt = tuple(i for i, t in enumerate(tensors) if t._requires)
         everything = record(residual_instance(inst, wrt), values, scalars, place)
         made = everything[: len(inst.out_avals)]
@@ -182,6 +182,8 @@ def attach(
         node.versions = [(out._storage, out._storage.version, -1) for out in outs]
     else:
         node.versions = [(tensors[i]._storage, tensors[i]._storage.version, i) for i in saved]
+    if saving.hooks:
+        _pack(node, tensors)
     if anomaly.state.enabled:
         anomaly.remember(node)
     for index, out in enumerate(outs):
@@ -189,6 +191,16 @@ def attach(
             out._node = node
             out._out = index
             out._requires = True
+
+
+def _pack(node: OpNode, tensors: Sequence[Tensor]) -> None:
+    """Give what a node saves to the hooks, and keep what they return in its place."""
+    assert node.values is not None
+    given = [wrap(value) for value in node.values]
+    for tensor, index in zip(given, node.saved, strict=True):
+        tensor._requires = tensors[index]._requires
+    node.values = []
+    node.packed = saving.Packed(given)
 
 
 # Strides ------------------------------------------------------------------------------------

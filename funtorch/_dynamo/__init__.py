@@ -38,6 +38,7 @@ class _Config(ModuleType):
         self.compiled_autograd = False
         self.inline_inbuilt_nn_modules = True
         self.disable = False
+        self.skip_fwd_side_effects_in_bwd_under_checkpoint = False
 
 
 config = _Config("funtorch._dynamo.config")
@@ -64,3 +65,7 @@ def mark_dynamic(t: Any, index: Any, **bounds: Any) -> None:
 
 
 maybe_mark_dynamic = mark_static = mark_unbacked = mark_dynamic
+
+
+def mark_static_address(t: Any, guard: bool = True) -> None:
+    """Programs take their inputs wherever those lie: nothing to mark."""

@@ -17,7 +17,15 @@ from funtorch.autograd.plans import differentiated, planned, record_plan
 from funtorch.composed import Composed, elements
 from funtorch.dispatch import OpInfo, read, record_taped
 from funtorch.grad_mode import mode
-from funtorch.lowering import record, residual_vjp_instance, vjp_dependencies, vjp_instance, within
+from funtorch.lowering import (
+    Value,
+    record,
+    residual_vjp_instance,
+    vjp_dependencies,
+    vjp_instance,
+    within,
+)
+from funtorch.saving import Packed
 from funtorch.tape import AccumulateGrad, Node, OpNode
 from funtorch.tensor import Tensor, wrap
 
@@ -157,6 +165,7 @@ def _run_planned(root: Node, index: int, grad: Tensor, keep: bool) -> bool:
 def _free(node: OpNode) -> None:
     node.values = node.residuals = None
     node.versions = ()  # they hold storages, and with them values
+    node.__dict__.pop("packed", None)
 
 
 def _walk(task: Task, create_graph: bool, accumulate: bool) -> None:
@@ -259,7 +268,7 @@ def _apply_op(node: OpNode, grads: Grads, create_graph: bool) -> Grads:
         wrt = all_wrt
     else:
         vjp = vjp_instance(inst, wrt, given, node.saved)
-        values = list(node.values)
+        values = _saved(node)
     if create_graph:
         outs = _record_taped(node, vjp, values, cotangents)
     else:
@@ -270,6 +279,14 @@ def _apply_op(node: OpNode, grads: Grads, create_graph: bool) -> Grads:
     for i, out in zip(wrt, outs, strict=True):
         made[i] = out
     return made
+
+
+def _saved(node: OpNode) -> list[Value]:
+    """What a node saved, unpacked if it went through hooks."""
+    packed: Packed | None = node.__dict__.get("packed")
+    if packed is None:
+        return list(node.values or ())
+    return [read(tensor) for tensor in packed.tensors() if tensor is not None]
 
 
 def _fitting(grad: Tensor | None, aval: Any) -> Tensor:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from funtorch.grad_mode import mode, no_grad
+from funtorch.saving import Packed, hooks
 from funtorch.tape import Node, gradient_edge
 from funtorch.tensor import Storage, Tensor, alias, dtype_of, size_of
 
@@ -24,6 +25,7 @@ class FunctionCtx:
         self._freed = False
         self._node: Node | None = None
         self._outputs: dict[int, int] = {}
+        self._packed: Packed | None = None
 
     def save_for_backward(self, *tensors: Any) -> None:
         """Keep tensors for backward; they are checked against in-place changes."""
@@ -67,6 +69,8 @@ class FunctionCtx:
                     f"an inplace operation: {storage.value.aval!r} is at version "
                     f"{storage.version}; expected version {version} instead."
                 )
+        if self._packed is not None:
+            return tuple(self._packed.tensors())
         return tuple(self._restored(t) for t in self._to_save or ())
 
     saved_variables = saved_tensors
@@ -207,6 +211,8 @@ def _taped(cls: type[Function], ctx: FunctionCtx, tensors: list[Tensor | None], 
         for o in outs
     ]
     ctx._node = node
+    if hooks and ctx._to_save:
+        ctx._packed, ctx._to_save = Packed(ctx._to_save), None
     made = [_output(ctx, node, i, o, tensors) for i, o in enumerate(outs)]
     return tuple(made) if many else made[0]
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from funtorch import saving
 from funtorch.autograd.engine import Task, running
+from funtorch.saving import Pack, Unpack
 from funtorch.tape import Handle, Node, gradient_edge
 from funtorch.tensor import Tensor
 
@@ -14,8 +17,11 @@ __all__ = [
     "GradientEdge",
     "Node",
     "get_gradient_edge",
+    "disable_saved_tensors_hooks",
     "increment_version",
     "register_multi_grad_hook",
+    "save_on_cpu",
+    "saved_tensors_hooks",
 ]
 
 
@@ -41,6 +47,46 @@ def increment_version(tensor: Tensor | Sequence[Tensor]) -> None:
     """Count a write in place, so that a gradient which needs the old contents raises."""
     for one in (tensor,) if isinstance(tensor, Tensor) else tensor:
         one._storage.version += 1
+
+
+class saved_tensors_hooks:  # noqa: N801  (PyTorch's name)
+    """While open, what the tape saves is kept as `pack_hook(tensor)` and used as `unpack_hook` of it.
+
+    An op's node saves those of its inputs that its gradient needs. Of nested pairs the innermost counts.
+    """
+
+    def __init__(self, pack_hook: Pack, unpack_hook: Unpack) -> None:
+        self.pack_hook, self.unpack_hook = pack_hook, unpack_hook
+
+    def __enter__(self) -> None:
+        if saving.barred:
+            raise RuntimeError(saving.barred[-1])
+        saving.hooks.append((self.pack_hook, self.unpack_hook))
+
+    def __exit__(self, *exc: object) -> None:
+        saving.hooks.pop()
+
+
+class save_on_cpu(saved_tensors_hooks):  # noqa: N801  (PyTorch's name)
+    """While open, what the tape saves waits in the host's memory until the backward pass.
+
+    pin_memory is taken and changes nothing: XLA copies without it.
+    """
+
+    def __init__(self, pin_memory: bool = False, device_type: str = "cuda") -> None:
+        super().__init__(
+            lambda tensor: (tensor.device, tensor.cpu()), lambda kept: kept[1].to(kept[0])
+        )
+
+
+@contextlib.contextmanager
+def disable_saved_tensors_hooks(error_message: str) -> Iterator[None]:
+    """While open, opening a pair of hooks raises RuntimeError with this message."""
+    saving.barred.append(error_message)
+    try:
+        yield
+    finally:
+        saving.barred.pop()
 
 
 class _Handles:

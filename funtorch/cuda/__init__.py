@@ -42,11 +42,13 @@ from funtorch.cuda.random import (
     set_rng_state_all,
 )
 from funtorch.cuda.streams import (
+    CUDAGraph,
     Event,
     Stream,
     StreamContext,
     current_stream,
     default_stream,
+    is_current_stream_capturing,
     set_stream,
     stream,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import Any
+from typing import Any, NoReturn
 
 from funtorch import lowering
 
@@ -90,3 +90,18 @@ def stream(stream: Stream | None) -> StreamContext:
 
 def set_stream(stream: Stream | None) -> None:
     """Record on a stream from now on: there is only one."""
+
+
+class CUDAGraph:
+    """Kernels recorded once and started together. XLA makes such graphs itself.
+
+    There is no other way to make one: RuntimeError, as where PyTorch was built without CUDA.
+    """
+
+    def __new__(cls, *args: Any, **options: Any) -> NoReturn:
+        raise RuntimeError("CUDAGraph cannot be made by hand: XLA captures CUDA graphs by itself")
+
+
+def is_current_stream_capturing() -> bool:
+    """Is a CUDAGraph being recorded? Never."""
+    return False

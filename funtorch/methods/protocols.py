@@ -8,6 +8,7 @@ from funtorch.copying import deepcopy_tensor, reduce_tensor
 from funtorch.methods.table import METHODS, method
 from funtorch.methods.values import item
 from funtorch.ops import indexing
+from funtorch.overrides import LAYOUTS, override, overriding, watch
 from funtorch.tensor import Tensor, dtype_of
 from funtorch.tensor import as_subclass as tensor_as
 from funtorch.tensor_text import text_of
@@ -74,13 +75,26 @@ def __hash__(self: Tensor) -> int:
     return id(self)
 
 
+def _asked(self: Tensor, key: Any) -> list[Any] | None:
+    """Who overrides an indexing. Other layouts take part in the views and gathers it is made of."""
+    return overriding((self, key), {}) if watch.on and type(self) not in LAYOUTS else None
+
+
 @method
 def __getitem__(self: Tensor, key: Any) -> Tensor:
+    found = _asked(self, key)
+    if found is not None:
+        taken: Tensor = override(METHODS["__getitem__"], found, (self, key), {})
+        return taken
     return indexing.getitem(self, key)
 
 
 @method
 def __setitem__(self: Tensor, key: Any, value: Any) -> None:
+    found = _asked(self, key)
+    if found is not None:
+        override(METHODS["__setitem__"], found, (self, key, value), {})
+        return
     indexing.setitem(self, key, value)
 
 
