@@ -48,6 +48,7 @@ from funtorch.cuda.streams import (
     StreamContext,
     current_stream,
     default_stream,
+    graph,
     is_current_stream_capturing,
     set_stream,
     stream,

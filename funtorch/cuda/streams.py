@@ -102,6 +102,10 @@ class CUDAGraph:
         raise RuntimeError("CUDAGraph cannot be made by hand: XLA captures CUDA graphs by itself")
 
 
+class graph(CUDAGraph):  # noqa: N801  (PyTorch's name)
+    """The context in which kernels are recorded into a CUDAGraph: RuntimeError, as for those."""
+
+
 def is_current_stream_capturing() -> bool:
     """Is a CUDAGraph being recorded? Never."""
     return False
