@@ -133,6 +133,11 @@ def _built_in(kind: Any, children: Any, context: Any, build: Any, keys: Any) -> 
 SUPPORTED_NODES: dict[Any, NodeDef] = {row[0]: _built_in(*row) for row in _KINDS}
 BUILTIN_TYPES = frozenset(SUPPORTED_NODES)
 
+# Programs build rules for classes of their own from those of lists, tuples and dicts.
+_list_flatten, _list_unflatten, _list_flatten_with_keys = SUPPORTED_NODES[list][1:]
+_tuple_flatten, _tuple_unflatten, _tuple_flatten_with_keys = SUPPORTED_NODES[tuple][1:]
+_dict_flatten, _dict_unflatten, _dict_flatten_with_keys = SUPPORTED_NODES[dict][1:]
+
 
 def register_pytree_node(
     cls: type,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from funtorch import dtypes
 from funtorch.ops._declare import TABLE
 from funtorch.tensor import Tensor
 
 __all__ = [
+    "AuxOutput",
+    "AuxRequest",
     "BlockMask",
     "and_masks",
     "create_block_mask",
@@ -21,6 +23,22 @@ __all__ = [
 
 ScoreMod = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 MaskMod = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+
+_DEFAULT_SPARSE_BLOCK_SIZE = 128
+
+
+class AuxRequest(NamedTuple):
+    """What `flex_attention` shall return beside its output."""
+
+    lse: bool = False
+    max_scores: bool = False
+
+
+class AuxOutput(NamedTuple):
+    """What was requested, each [b, h, q]; None for what was not."""
+
+    lse: Tensor | None = None
+    max_scores: Tensor | None = None
 
 
 def _indices(b: int, h: int, q: int, k: int, device: Any) -> tuple[Tensor, ...]:
@@ -66,7 +84,7 @@ def create_block_mask(
     Q_LEN: int,
     KV_LEN: int,
     device: Any = None,
-    BLOCK_SIZE: Any = 128,
+    BLOCK_SIZE: Any = _DEFAULT_SPARSE_BLOCK_SIZE,
     _compile: bool = False,
 ) -> BlockMask:
     """A mask for `flex_attention`. The blocks' size plays no part: nothing is left out."""
@@ -107,11 +125,19 @@ def flex_attention(
     enable_gqa: bool = False,
     return_lse: bool = False,
     kernel_options: dict[str, Any] | None = None,
+    *,
+    return_aux: AuxRequest | None = None,
 ) -> Any:
     """softmax(score_mod(q @ k.T * scale)) @ v. [b, h, q, d], [b, h, k, d], [b, h, k, e] -> [b, h, q, e]
 
     score_mod(score, b, h, q, k) gets the whole score matrix and index tensors that broadcast to it.
+    Returns (output, lse) with return_lse, (output, AuxOutput) with return_aux.
     """
+    if return_lse and return_aux is not None:
+        raise ValueError(
+            "Cannot specify both return_lse and return_aux. return_lse is deprecated, please use "
+            "return_aux=AuxRequest(lse=True) instead."
+        )
     for name, x in (("query", query), ("key", key), ("value", value)):
         if x.ndim != 4:
             raise ValueError(f"Expected {name} to have 4 dimensions, but got {x.ndim}")
@@ -134,4 +160,7 @@ def flex_attention(
     weights = (scores - lse.unsqueeze(-1)).exp()
     weights = weights.masked_fill((lse == -math.inf).unsqueeze(-1), 0)  # rows without any key
     out = weights.to(value.dtype) @ value
+    if return_aux is not None:
+        top = scores.amax(-1) if return_aux.max_scores else None
+        return out, AuxOutput(lse if return_aux.lse else None, top)
     return (out, lse) if return_lse else out
