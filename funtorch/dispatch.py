@@ -199,7 +199,7 @@ def _pack(node: OpNode, tensors: Sequence[Tensor]) -> None:
     given = [wrap(value) for value in node.values]
     for tensor, index in zip(given, node.saved, strict=True):
         tensor._requires = tensors[index]._requires
-    node.values = []
+    node.values, node.versions = [], ()  # what hooks keep cannot be told from what was changed
     node.packed = saving.Packed(given)
 
 

@@ -54,7 +54,7 @@ def _packed(pack: Pack, tensor: Tensor) -> tuple[Any]:
     """In a tuple of its own, since a hook may return None."""
     storage, version = tensor._storage, tensor._storage.version
     made = pack(tensor)
-    if storage.version != version:
+    if storage.writes_since(version):
         raise RuntimeError(
             "A saved tensor pack hook is modifying its input in place. Tensors provided as input to "
             "pack hook cannot be modified by in-place operations as this can lead to unexpected "

@@ -80,7 +80,6 @@ class TorchVersion(str):
     __gt__ = _comparison("__gt__")
     __ge__ = _comparison("__ge__")
     __eq__ = _comparison("__eq__")
-    __ne__ = _comparison("__ne__")
     __hash__ = str.__hash__
 
 

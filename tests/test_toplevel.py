@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+
 import pytest
 
 import funtorch
@@ -124,3 +126,66 @@ def test_small_functions() -> None:
         with pytest.raises(RuntimeError, match="positive integer"):
             t.set_num_interop_threads(0)
     assert found[0] == found[1]
+
+
+def outcome(call, t):
+    try:
+        return call(t)
+    except Exception as error:
+        return type(error), str(error).split("(Could")[0]
+
+
+VERSIONS = [
+    *("2.13.0", "2.13", "2.6", "2.13.0+cpu", "2.13.0+cpu.2", "2.14.0a1", "2.13.0.dev20", "2.13rc1"),
+    *("2.13.0.post1", "1!0.1", "2.13.0-1", "2.13.0a1.dev2", "parrot", (2, 6), (2, 14), 3),
+]
+
+
+def comparisons(t):
+    """How every two versions compare, in every way."""
+    kind = type(t.__version__)
+    texts = [v for v in VERSIONS if isinstance(v, str)]
+    ways = [operator.lt, operator.le, operator.gt, operator.ge, operator.eq, operator.ne]
+    return [
+        outcome(lambda _, o=o, a=a, b=b: o(kind(a), b), t)
+        for a in texts
+        for b in VERSIONS
+        for o in ways
+    ]
+
+
+def test_versions_compare() -> None:
+    assert comparisons(funtorch) == comparisons(torch)
+    assert funtorch.__version__ >= (2, 13)
+
+
+CHECKS = {
+    "fails": lambda t: t._check(False),
+    "message": lambda t: t._check(False, lambda: "said so"),
+    "text": lambda t: t._check(False, "said so"),
+    "tensor": lambda t: t._check(t.tensor(True)),
+    "number": lambda t: t._check(1),
+    "with": lambda t: t._check_with(KeyError, False, lambda: "a"),
+    "index": lambda t: t._check_index(False),
+    "value": lambda t: t._check_value(False),
+    "type": lambda t: t._check_type(False),
+    "not_implemented": lambda t: t._check_not_implemented(False),
+    "all": lambda t: t._check_tensor_all(t.tensor([True, False])),
+    "all_of": lambda t: t._check_tensor_all([True]),
+    "fine": lambda t: (t._check(True), t._check_tensor_all(t.tensor([True]))),
+    "sym_max": lambda t: (t.sym_max(1, 2.0), t.sym_max(2.0, 1), t.sym_max(True, False)),
+    "sym_min": lambda t: (t.sym_min(1, 2.0), t.sym_min(2, True)),
+    "sym_casts": lambda t: (t.sym_int(-2.7), t.sym_float(3), t.sym_not(3), t.sym_sum([1, 2])),
+    "sym_ite": lambda t: t.sym_ite(True, 1, 2),
+    "sym_ite_number": lambda t: t.sym_ite(1, 1, 2),
+    "sym_ite_types": lambda t: t.sym_ite(True, 1, 2.0),
+    "sizes": lambda t: isinstance(t.ones(2).shape[0], t.SymInt),
+    "macos": lambda t: t.backends.mps.is_macos_or_newer(14, 0),
+    "capturing": lambda t: isinstance(t.cuda.CUDAGraph, type) and isinstance(t.cuda.graph, type),
+    "fan": lambda t: t.nn.init._calculate_correct_fan(t.ones(2, 3, 4), "fan_in"),
+}
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_checks_and_symbols(name: str) -> None:
+    assert outcome(CHECKS[name], funtorch) == outcome(CHECKS[name], torch)

@@ -1,5 +1,7 @@
 """`__torch_function__`: subclasses, foreign types and modes see the calls that PyTorch shows them."""
 
+import importlib
+
 import pytest
 import torch as real
 
@@ -27,6 +29,8 @@ CALLS = {
     "x @ p": lambda lib, x, p: x @ p,
     "x < 1": lambda lib, x, p: x < 1,
     "x[0]": lambda lib, x, p: x[0],
+    "x[[0]]": lambda lib, x, p: x[[0]],
+    "x[0] = 1": lambda lib, x, p: x.__setitem__(0, 1),
     "x.add_": lambda lib, x, p: x.add_(1),
     "p.add_": lambda lib, x, p: p.add_(x),
     "torch.add": lambda lib, x, p: lib.add(x, 1),
@@ -209,3 +213,17 @@ def test_functions_of_ones_own():
         assert lib.overrides.resolve_name(lib.Tensor.add) == "torch.Tensor.add"
         assert lib.overrides.is_tensor_method_or_property(lib.Tensor.add)
         assert not lib.overrides.is_tensor_method_or_property(lib.add)
+
+
+def test_indices_become_gathers_within_their_mode():
+    """Masks of attention are computed so: no view by a value that `vmap` hides."""
+    made = []
+    for lib, name in ((funtorch, "funtorch"), (real, "torch")):
+        mode = importlib.import_module(f"{name}._dynamo._trace_wrapped_higher_order_op")
+        table = lib.arange(12.0).reshape(3, 4)
+        with mode.TransformGetItemToIndex():
+            pairs = lib.vmap(lib.vmap(lambda i, j, held=table: held[i, j], (None, 0)), (0, None))(
+                lib.arange(3), lib.arange(4)
+            )
+            made.append((pairs.tolist(), table[1].tolist(), table[0, 2].item()))
+    assert made[0] == made[1]

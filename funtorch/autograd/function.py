@@ -62,6 +62,8 @@ class FunctionCtx:
                 "retain_graph=True if you need to backward through the graph a second time or if "
                 "you need to access saved tensors after calling backward."
             )
+        if self._packed is not None:
+            return tuple(self._packed.tensors())
         for storage, version in self._saved_versions:
             if storage.version != version:
                 raise RuntimeError(
@@ -69,8 +71,6 @@ class FunctionCtx:
                     f"an inplace operation: {storage.value.aval!r} is at version "
                     f"{storage.version}; expected version {version} instead."
                 )
-        if self._packed is not None:
-            return tuple(self._packed.tensors())
         return tuple(self._restored(t) for t in self._to_save or ())
 
     saved_variables = saved_tensors

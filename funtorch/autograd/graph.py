@@ -16,8 +16,8 @@ from funtorch.tensor import Tensor
 __all__ = [
     "GradientEdge",
     "Node",
-    "get_gradient_edge",
     "disable_saved_tensors_hooks",
+    "get_gradient_edge",
     "increment_version",
     "register_multi_grad_hook",
     "save_on_cpu",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 import pytest
 
@@ -141,3 +143,95 @@ def test_edges_and_versions() -> None:
     our_graph.increment_version(y)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         z.sum().backward()
+
+
+class Cubed(NamedTuple):
+    """A function of one's own that saves its input, for either library."""
+
+    t: Any
+
+    def __call__(self, x):
+        class Cube(self.t.autograd.Function):
+            @staticmethod
+            def forward(ctx, x):
+                ctx.save_for_backward(x, None)
+                return x**3
+
+            @staticmethod
+            def backward(ctx, grad):
+                return 3 * grad * ctx.saved_tensors[0] ** 2
+
+        return Cube.apply(x)
+
+
+PAIRS = {
+    "kept": (lambda t, x: x, lambda t, x: x),
+    "doubled": (lambda t, x: x * 2, lambda t, x: x),
+    "numpy": (lambda t, x: x.detach().numpy(), lambda t, x: t.from_numpy(x)),
+    "no_tensor": (lambda t, x: x, lambda t, x: 3),
+}
+HOOKED = {
+    "mul": lambda t, x: x * t.full((3,), 2.0),
+    "linear": lambda t, x: t.nn.functional.linear(t.ones(2, 3), x.reshape(1, 3)),
+    "layer_norm": lambda t, x: t.nn.functional.layer_norm(x, (3,)).exp(),
+    "function": lambda t, x: Cubed(t)(x),
+}
+
+
+def gradient_through(t, graph, pair, call):
+    """The gradient of a function whose saved tensors go through hooks, and what outer hooks heard."""
+    pack, unpack = PAIRS[pair]
+    heard = []
+    x = t.tensor([0.5, 2.0, 3.0], requires_grad=True)
+    with (
+        graph.saved_tensors_hooks(lambda s: heard.append(s), lambda s: s),
+        graph.saved_tensors_hooks(lambda s: pack(t, s), lambda s: unpack(t, s)),
+    ):
+        y = HOOKED[call](t, x)
+    try:
+        y.sum().backward()
+    except TypeError as error:
+        return str(error)
+    return x.grad.tolist(), heard
+
+
+@pytest.mark.parametrize("call", HOOKED)
+@pytest.mark.parametrize("pair", PAIRS)
+def test_saved_tensors_go_through_hooks(pair: str, call: str) -> None:
+    if (pair, call) == ("doubled", "layer_norm"):
+        pytest.skip("PyTorch saves the mean and the deviation too, and doubles them")
+    found, expected = (
+        gradient_through(t, graph, pair, call)
+        for t, graph in ((funtorch, our_graph), (torch, their_graph))
+    )
+    if isinstance(expected, str):
+        assert found == expected
+    else:
+        assert found[0] == pytest.approx(expected[0], rel=1e-5)
+        assert found[1] == expected[1] == []
+
+
+def test_pack_hooks_may_not_write() -> None:
+    for t, graph in ((funtorch, our_graph), (torch, their_graph)):
+        x = t.ones(2, requires_grad=True)
+        with (
+            pytest.raises(RuntimeError, match="modifying its input in place"),
+            graph.saved_tensors_hooks(lambda s: s.add_(1), lambda s: s),
+        ):
+            x.sin()
+
+
+def test_saving_on_the_host_and_barred_hooks() -> None:
+    for t, graph in ((funtorch, our_graph), (torch, their_graph)):
+        x = t.ones(2, requires_grad=True)
+        with graph.save_on_cpu():
+            y = x.sin()
+        (slope,) = t.autograd.grad(y.sum(), x, create_graph=True)
+        slope.sum().backward()
+        assert x.grad.tolist() == pytest.approx((-x.sin()).tolist())
+        with (
+            graph.disable_saved_tensors_hooks("not now"),
+            pytest.raises(RuntimeError, match="not now"),
+            graph.save_on_cpu(),
+        ):
+            pass

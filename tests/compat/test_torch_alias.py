@@ -35,6 +35,25 @@ def test_the_same_module_objects():
     assert found.stdout.strip() == "fine", found.stderr
 
 
+def test_what_is_installed_is_told_of_funtorch():
+    """Libraries ask `importlib` for torch and its version before they import it."""
+    found = run("""
+        import importlib.metadata, importlib.util
+        from funtorch.compat import torch_alias
+        torch_alias.install()
+        import funtorch, sys
+        assert "torch" not in sys.modules
+        assert importlib.util.find_spec("torch") is not None
+        assert importlib.util.find_spec("torch.nothing_like_it") is None
+        assert importlib.metadata.version("torch") == funtorch.__version__
+        told = importlib.metadata.distribution("torch")
+        assert told.metadata["Name"] == "torch" and told.files is None
+        assert "torch" in importlib.metadata.packages_distributions()["torch"]
+        print("fine")
+    """)
+    assert found.stdout.strip() == "fine", found.stderr
+
+
 def test_what_is_missing_says_so():
     found = run("""
         from funtorch.compat import torch_alias
