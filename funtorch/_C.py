@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
+from types import SimpleNamespace
+from typing import Any
 
+from funtorch.device import device as Device
 from funtorch.lowering.record import owner
+from funtorch.ops.memory import parse_to
 from funtorch.overrides import (
     DisableTorchFunction,
     DisableTorchFunctionSubclass,
@@ -66,6 +70,16 @@ def _are_functorch_transforms_active() -> bool:
 
 def _get_tracing_state() -> None:
     """The state of TorchScript's tracer: None, for there is none."""
+
+
+def _parse_to(*args: Any, **options: Any) -> tuple[Any, ...]:
+    """What arguments of `to` say: (device, dtype, non_blocking, memory_format)."""
+    dtype, device, rest = parse_to(*args, **options)
+    where = None if device is None else Device(device)
+    return where, dtype, rest["non_blocking"], rest["memory_format"]
+
+
+_nn = SimpleNamespace(_parse_to=_parse_to)
 
 
 def _log_api_usage_once(name: str) -> None:

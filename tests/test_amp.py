@@ -19,11 +19,31 @@ def kinds(lib):
         found["cat"] = lib.cat([product, lib.ones(1, 4)]).dtype
         found["double"] = (x.double() @ w.double()).dtype
         found["loss"] = lib.nn.functional.mse_loss(product, product).dtype
+        found.update(_full(lib, product))
         with lib.autocast("cpu", enabled=False):
             found["inner"] = (x @ w).dtype
         found["enabled"] = lib.is_autocast_enabled("cpu")
     found["outside"] = (x @ w).dtype
     return {k: str(v) for k, v in found.items()}
+
+
+def _full(lib, x):
+    """What autocast computes in float32 on the CPU, of x in half precision. [2, 4]"""
+    f, signs, targets = lib.nn.functional, lib.ones(2).bfloat16(), lib.tensor([1, 3])
+    image = x.reshape(1, 1, 2, 2, 2)
+    made = {
+        "cross_entropy": f.cross_entropy(x, targets),
+        "nll": f.nll_loss(x, targets),
+        "soft_margin": f.soft_margin_loss(x, x),
+        "hinge": f.hinge_embedding_loss(x, x),
+        "cosine": f.cosine_embedding_loss(x, x, signs),
+        "triplet": f.triplet_margin_loss(x, x, negative=x),
+        "prod": x.prod(),
+        "pool": f.adaptive_avg_pool3d(image, 1),
+        "softmax": x.softmax(-1),
+        "layer_norm": f.layer_norm(x, (4,)),
+    }
+    return {name: t.dtype for name, t in made.items()}
 
 
 def gradients(lib):

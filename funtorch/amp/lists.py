@@ -41,6 +41,11 @@ _LOSSES = [
     "_multi_margin",
     "_multilabel_margin",
     "_bce_logits",
+    "_soft_margin",
+    "_cross_entropy",
+    "cosine_embedding_loss",
+    "hinge_embedding_loss",
+    "triplet_margin_loss",
 ]
 
 LOWER = {"cuda": frozenset([*_PRODUCTS, "addr"]), "cpu": frozenset(_PRODUCTS)}
@@ -71,7 +76,8 @@ FULL = {
                 "_log_softmax",
                 "layer_norm",
                 "group_norm",
-                "_cross_entropy",
+                "rms_norm",
+                "logsumexp",
                 "cumsum",
                 "cumprod",
                 "sum",
@@ -91,6 +97,8 @@ FULL = {
             *[
                 "_bce",
                 "avg_pool3d",
+                "adaptive_avg_pool3d",
+                "local_response_norm",
                 "_sampled",
                 "polar",
                 "prod",

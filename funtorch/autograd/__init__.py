@@ -32,6 +32,16 @@ __all__ = [
 ]
 
 
+def _profiler_enabled() -> bool:
+    """Does a profiler listen?"""
+    return bool(_import_module("funtorch.profiler.events").listeners)
+
+
+def _disable_profiler() -> None:
+    """Stop the profiler that began to listen last."""
+    _import_module("funtorch.profiler.events").listeners.pop()
+
+
 def __getattr__(name: str) -> object:
     if name in _LAZY:
         return _import_module(f"funtorch.autograd.{name}")

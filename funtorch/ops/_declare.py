@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import collections
 import functools
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -169,14 +170,19 @@ def composite(
     aliases: tuple[str, ...] = (),
     function: bool = True,
     out: str = "exact",
+    autocast: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Declare a function of tensors that is written with other ops; the same forms follow."""
+    """Declare a function of tensors that is written with other ops; the same forms follow.
+
+    autocast: it is on autocast's lists itself, not only what it is written with.
+    """
 
     def decorate(body: Callable[..., Any]) -> Callable[..., Any]:
         own_name = name or body.__name__
+        body = _cast(body, own_name) if autocast else body
         allowed = _forms(own_name, forms, function)
 
-        code = body.__code__
+        code = inspect.unwrap(body).__code__
         parameters = set(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
 
         def named(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -213,6 +219,21 @@ def _rename(kwargs: dict[str, Any], parameters: set[str]) -> None:
     ):
         if theirs in kwargs and theirs not in parameters and ours in parameters:
             kwargs[ours] = kwargs.pop(theirs)
+
+
+def _cast(body: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """A composite whose tensors come in the precision that autocast wants."""
+
+    @functools.wraps(body)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        hook = autocast_hook[0]
+        if hook is not None:
+            cast = iter(hook(name, [t for t in (*args, *kwargs.values()) if is_tensor(t)]))
+            args = tuple(next(cast) if is_tensor(x) else x for x in args)
+            kwargs = {k: next(cast) if is_tensor(x) else x for k, x in kwargs.items()}
+        return body(*args, **kwargs)
+
+    return called
 
 
 def _lowering(

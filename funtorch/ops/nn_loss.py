@@ -268,7 +268,7 @@ def margin_ranking_loss(
     )
 
 
-@composite("functional", function=False)
+@composite("functional", function=False, autocast=True)
 def hinge_embedding_loss(
     input: Tensor,
     target: Tensor,
@@ -392,7 +392,7 @@ def gaussian_nll_loss(
     return _gaussian(input, target, var, full, eps, reduction)
 
 
-@composite("functional", function=False)
+@composite("functional", function=False, autocast=True)
 def cosine_embedding_loss(
     input1: Tensor,
     input2: Tensor,
@@ -413,7 +413,7 @@ def cosine_embedding_loss(
     return _tensor_reduced(loss, legacy_reduction(size_average, reduce, reduction))
 
 
-@composite("functional", function=False)
+@composite("functional", function=False, autocast=True)
 def triplet_margin_loss(
     anchor: Tensor,
     positive: Tensor,

@@ -100,7 +100,7 @@ def _prod(self: Array, dim: int | None, keepdim: bool, dtype: Dtype | None) -> A
     return jnp.prod(x, None if dim is None else all_dims(dim, x.ndim), keepdims=keepdim)
 
 
-@composite("method", out="dtype")
+@composite("method", out="dtype", autocast=True)
 def prod(
     self: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None
 ) -> Tensor:

@@ -9,6 +9,7 @@ from funtorch.profiler.events import record_function
 from funtorch.profiler.session import (
     ProfilerAction,
     ProfilerActivity,
+    kineto_available,
     profile,
     schedule,
     supported_activities,
@@ -18,6 +19,7 @@ from funtorch.profiler.session import (
 __all__ = [
     "ProfilerAction",
     "ProfilerActivity",
+    "kineto_available",
     "profile",
     "record_function",
     "schedule",

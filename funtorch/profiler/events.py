@@ -104,6 +104,10 @@ class EventList(list[Any]):
         """Microseconds in all blocks, none counted twice."""
         return float(sum(row.self_cpu_time_total for row in self))
 
+    def key_averages(self, *args: Any, **grouping: Any) -> EventList:
+        """One row per name, whatever the blocks were given."""
+        return EventList(averages(self), self._note)
+
     def table(
         self,
         sort_by: str | None = None,

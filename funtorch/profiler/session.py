@@ -39,6 +39,11 @@ def supported_activities() -> set[ProfilerActivity]:
     return {ProfilerActivity.CPU} | ({ProfilerActivity.CUDA} if gpu_count() else set())
 
 
+def kineto_available() -> bool:
+    """Can `profile` record? Yes, though not by Kineto."""
+    return True
+
+
 def schedule(
     *,
     wait: int,
@@ -113,6 +118,7 @@ class profile:  # noqa: N801  (PyTorch's name)
         self._block: record_function | None = None
         self._before = (0, 0, 0, 0.0)
         self._done = ""
+        self._metadata: dict[str, Any] = {}
 
     def start(self) -> None:
         """Begin to listen, if the schedule says so."""
@@ -181,6 +187,14 @@ class profile:  # noqa: N801  (PyTorch's name)
             raise AssertionError("Profiler must be initialized before getting key averages")
         return self._events
 
+    def add_metadata(self, key: str, value: str) -> None:
+        """A text that `export_chrome_trace` writes into the file too."""
+        self._metadata[key] = value
+
+    def add_metadata_json(self, key: str, value: str) -> None:
+        """The same with a value in JSON."""
+        self._metadata[key] = json.loads(value)
+
     def events(self) -> EventList:
         """All blocks, in the order in which they ended."""
         return EventList(self._recorded())
@@ -214,7 +228,8 @@ class profile:  # noqa: N801  (PyTorch's name)
             }
             for event in self._recorded()
         ]
-        text = json.dumps({"schemaVersion": 1, "displayTimeUnit": "ms", "traceEvents": events})
+        head = {"schemaVersion": 1, "displayTimeUnit": "ms", **self._metadata}
+        text = json.dumps({**head, "traceEvents": events})
         if str(path).endswith(".gz"):
             with gzip.open(path, "wt") as file:
                 file.write(text)
