@@ -68,13 +68,10 @@ class _File(ModuleType):
         raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}", name=name)
 
 
-_PRIVATE = {"_IncompatibleKeys": state.IncompatibleKeys, "_EXTRA_STATE_KEY_SUFFIX": state.EXTRA}
-"""What programs import from `module` that bears another name here."""
-
 for _name in _FILES:
     globals()[_name] = sys.modules[f"{__name__}.{_name}"] = _File(f"{__name__}.{_name}")
 
-vars(globals()["module"]).update(_PRIVATE)
+globals()["module"]._EXTRA_STATE_KEY_SUFFIX = state.EXTRA
 
 __all__ = ["Module", "utils", *_FILES]
 
