@@ -12,6 +12,8 @@ from types import ModuleType
 
 from funtorch.compat import aot_commands, spawned, torch_alias
 
+from funtorch.distributed import run as launcher
+
 COMMANDS = ("run", "compile", "inspect", "bench")
 
 
@@ -27,26 +29,35 @@ def main(argv: list[str] | None = None) -> int:
         action="store_true",
         help="say at the end what was compiled and how long that took",
     )
+    launcher.add_options(run)
     run.add_argument("program", help="the Python file")
     run.add_argument("arguments", nargs=argparse.REMAINDER, help="the program's own arguments")
     aot_commands.add_to(commands)
     args = parser.parse_args(argv)
     if args.command != "run":
         return aot_commands.run(args)
-    return run_program(args.program, args.arguments, report=args.report)
+    if (args.nproc_per_node, args.nnodes) != ("1", "1") or args.no_python:
+        return launcher.run(args, launcher.command_of(args, args.program, args.arguments))
+    return run_program(args.program, args.arguments, report=args.report, module=args.module)
 
 
-def run_program(program: str, arguments: list[str], *, report: bool = False) -> int:
-    """Run a file as __main__ under the alias; errors of missing names are explained."""
+def run_program(
+    program: str, arguments: list[str], *, report: bool = False, module: bool = False
+) -> int:
+    """Run a file (or module) as __main__ under the alias; errors of missing names are explained."""
     path = Path(program)
-    if not path.is_file():
+    if not module and not path.is_file():
         print(f"funtorch: can't open file '{program}'", file=sys.stderr)
         return 2
     torch_alias.install()
     sys.argv = [program, *arguments]
-    sys.path[:0] = [str(path.resolve().parent), str(Path(spawned.__file__).parent)]
+    own = str(Path.cwd() if module else path.resolve().parent)
+    sys.path[:0] = [own, str(Path(spawned.__file__).parent)]
     try:
-        runpy.run_path(program, run_name="__main__")
+        if module:
+            runpy.run_module(program, run_name="__main__", alter_sys=True)
+        else:
+            runpy.run_path(program, run_name="__main__")
     except (AttributeError, ImportError) as error:
         traceback.print_exc()
         hint = explain_missing(error, path)
