@@ -98,6 +98,12 @@ CASES = {
         t.nn.functional.poisson_nll_loss(ints(t, 3), ints(t, 3), log_input=log, reduction="sum")
         for log in (False, True)
     ],
+    "lu_solve": lambda t: [
+        t.linalg.lu_solve(*t.linalg.lu_factor(a), a + 1, left=left, adjoint=adjoint)
+        for a in [t.eye(3, dtype=t.complex128) * 2 + t.arange(9.0).reshape(3, 3) * 1j]
+        for left in (True, False)
+        for adjoint in (True, False)
+    ],
     "host": lambda t: t.linalg.ldl_factor(t.eye(3, dtype=t.float64) + 0.5)[0],
     "bessel": lambda t: [
         getattr(t.special, name)(t.tensor([0.5, 3.0, 9.0], dtype=t.float64))

@@ -152,9 +152,9 @@ def _check_lu_solve(name: str, lu: Array, pivots: Array, b: Array, left: bool) -
         )
 
 
-def _lu_solved(lu: Array, pivots: Array, b: Array, left: bool, adjoint: bool) -> Array:
+def _lu_solved(lu: Array, pivots: Array, b: Array, left: bool, transposed: bool) -> Array:
     if not left:
-        flipped = _lu_solved(lu, pivots, adjoint(b), True, not adjoint)
+        flipped = _lu_solved(lu, pivots, adjoint(b), True, not transposed)
         return adjoint(flipped)
     batch = jnp.broadcast_shapes(lu.shape[:-2], b.shape[:-2])
     lu = jnp.broadcast_to(lu, (*batch, *lu.shape[-2:]))
@@ -163,7 +163,7 @@ def _lu_solved(lu: Array, pivots: Array, b: Array, left: bool, adjoint: bool) ->
     order = jnp.broadcast_to(_pivot_order(pivots, n), (*batch, n))
     lower, upper = _unpacked(lu)
     solve = lax.linalg.triangular_solve
-    if not adjoint:
+    if not transposed:
         b = jnp.take_along_axis(b, order[..., :, None], -2)
         y = solve(lower, b, left_side=True, lower=True, unit_diagonal=True)
         return solve(upper, y, left_side=True, lower=False)
