@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from jax import lax
 
 from funtorch import anomaly, hostmem, saving
 from funtorch.grad_mode import mode
@@ -97,6 +98,8 @@ def call(
     else:
         made = record(inst, values, scalars, inst.out_avals[0].place)
         outs = [wrap(value) for value in made]
+        if mode.captured and not (mode.enabled and info.differentiable):
+            outs = [wrap(detached(value)) for value in made]
     if info.pointwise:
         for tensor in tensors:
             if tensor._stride is not None:
@@ -106,6 +109,24 @@ def call(
         for out in outs:
             out._inference = True
     return outs
+
+
+def _stopped(inputs: Sequence[Any], scalars: Sequence[Any], statics: Any) -> tuple[Any, ...]:
+    return (lax.stop_gradient(inputs[0]),)
+
+
+_detach = OpInfo(Op("detach", _stopped))
+
+
+def detached(value: Value) -> Value:
+    """A value without gradient, for functions whose gradient JAX takes."""
+    aval = value.aval
+    if aval.dtype.kind not in "fcV":
+        return value
+    inst = _detach.memo.get(aval)
+    if inst is None:
+        inst = _detach.memo[aval] = instance(_detach.op, (), (), (aval,), aval.place)
+    return record(inst, (value,), (), aval.place)[0]
 
 
 def _miss(info: OpInfo, statics: Any, scalars: Sequence[Any], avals: tuple[Any, ...]) -> Instance:

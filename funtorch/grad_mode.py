@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 
 class _Mode(threading.local):
+    """captured: a function is being captured whose gradient JAX will take; there is no tape then, so
+    what has no gradient (`no_grad`, `detach`) has to be recorded as that."""
+
     enabled: bool = True
     inference: bool = False
+    captured: bool = False
 
 
 mode = _Mode()
+
+
+@contextlib.contextmanager
+def capturing(gradient: bool = True) -> Iterator[None]:
+    """A function is captured. gradient: JAX may differentiate what it does from here on."""
+    before = mode.enabled, mode.inference, mode.captured
+    if gradient:
+        mode.enabled, mode.inference = True, False
+    mode.captured = gradient
+    try:
+        yield
+    finally:
+        mode.enabled, mode.inference, mode.captured = before
 
 
 def is_grad_enabled() -> bool:

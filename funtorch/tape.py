@@ -10,9 +10,9 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from funtorch.lowering import Instance, Value
+from funtorch.lowering import Block, Instance, Value
 from funtorch.lowering.record import owner
 from funtorch.tensor import Storage, Tensor
 
@@ -110,6 +110,31 @@ class OpNode(Node):
     versions: Sequence[tuple[Storage, int, int]]  # (storage, version, input or -1 for the result)
     residuals: tuple[tuple[int, ...], list[Value]] | None
     sources: Sequence[frozenset[int]] | None
+
+
+class Recipe(NamedTuple):
+    """The ops of a `BlockNode`'s gradient.
+
+    sources: what each input of the block is: a saved value by number, or `~i`, the gradient of
+    output i. gradients: for each edge an output of the block by number, `~k`, its input k, or None.
+    """
+
+    uid: int
+    block: Block
+    sources: tuple[int, ...]
+    gradients: tuple[int | None, ...]
+    avals: tuple[Any, ...]
+    scalars: Sequence[Any]
+
+
+class BlockNode(Node):
+    """The gradient of several recorded ops, which is recorded at one go."""
+
+    __slots__ = ("recipe", "values", "versions")
+
+    recipe: Recipe
+    values: list[Value] | None
+    versions: Sequence[tuple[Storage, int, int]]
 
 
 @functools.cache

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+from jax import lax
 
 from funtorch import hostmem
 from funtorch.dispatch import OpInfo, attach, default_grad_name, is_contiguous, read, refresher
@@ -124,11 +126,43 @@ def view(tensor: Tensor, op: ViewOp, *args: Any) -> Tensor:
     made._chain = (*tensor._chain, step)
     made._stride, offset = _layout(op, args, value.aval.shape, tensor._stride, made._value)
     made._offset = tensor._offset + offset
+    if mode.captured and not mode.enabled:
+        return detached_view(made)
     if mode.enabled:
         base = tensor._base_tensor
         made._base_tensor = tensor if base is None else base
         if tensor._requires and value.aval.dtype.kind in "fcV":
             attach(op.reading, inst, step.args, (tensor,), (value,), step.scalars, (made,))
+    return made
+
+
+@jax.custom_jvp
+def _grafted(old: Any, new: Any) -> Any:
+    """New elements with the gradient of the old ones: a write that the tape does not see."""
+    return new
+
+
+@_grafted.defjvp
+def _grafted_jvp(primals: Any, tangents: Any) -> Any:
+    return primals[1], tangents[0]
+
+
+_detaching = ViewOp(
+    "detach",
+    lax.stop_gradient,
+    lambda shape, strides: (strides, 0),
+    _grafted,
+)
+
+
+def detached_view(tensor: Tensor) -> Tensor:
+    """The same memory without its history."""
+    value = read(tensor)
+    made = alias(tensor)
+    if mode.captured and value.aval.dtype.kind in "fcV":
+        step = ViewStep(_detaching, ())
+        made._value = step.read(value)
+        made._chain = (*tensor._chain, step)
     return made
 
 
@@ -237,11 +271,25 @@ def has_overlap(tensor: Tensor) -> bool:
     return any(s == 0 and n > 1 for s, n in zip(stride, shape, strict=True))
 
 
+_GRAFT = OpInfo(Op("detach_write", lambda arrays, scalars, statics: (_grafted(*arrays),)))
+
+
+def _with_gradient_of(old: Value, new: Value) -> Value:
+    """What a write without gradient leaves: the new elements, which for the tape are the old ones."""
+    if old.aval != new.aval or new.aval.dtype.kind not in "fcV":
+        return new
+    avals = old.aval, new.aval
+    inst = _GRAFT.memo.get(avals)
+    if inst is None:
+        inst = _GRAFT.memo[avals] = instance(_GRAFT.op, (), (), avals, new.aval.place)
+    return record(inst, (old, new), (), new.aval.place)[0]
+
+
 def adopt(tensor: Tensor, result: Tensor) -> Tensor:
     """Write `result` (same shape and dtype) into `tensor` in place, tape included."""
     value = read(result)
     if not mode.enabled:
-        store(tensor, value)
+        store(tensor, _with_gradient_of(read(tensor), value) if mode.captured else value)
         return tensor
     base = tensor._base_tensor
     if base is not None and (result._requires or base._requires):

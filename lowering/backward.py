@@ -136,7 +136,7 @@ def vjp_dependencies(vjp: Instance) -> tuple[frozenset[int], ...]:
     if found is None:
         with x64(), lowering_for(vjp.in_avals[0].place):
             numbers = [jax.ShapeDtypeStruct((), np.dtype(kind)) for kind in vjp.scalar_types]
-            jaxpr = jax.make_jaxpr(lambda arrays, ns: _lower_vjp(arrays, ns, vjp.statics))(
+            jaxpr = jax.make_jaxpr(lambda arrays, ns: vjp(arrays, ns))(
                 [a.struct() for a in vjp.in_avals], numbers
             ).jaxpr
         found = _dependencies[vjp.uid] = _flow(jaxpr, len(vjp.in_avals))

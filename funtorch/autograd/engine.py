@@ -35,8 +35,8 @@ Grads = list[Tensor | None]
 class Task:
     """One backward pass: which nodes wait for what, and what is wanted."""
 
-    def __init__(self, roots: Sequence[tuple[Node, int]], keep: bool) -> None:
-        self.keep = keep
+    def __init__(self, roots: Sequence[tuple[Node, int]], keep: bool, bare: bool = False) -> None:
+        self.keep, self.bare = keep, bare
         self.pending: dict[Node, list[Tensor | None]] = {}
         self.waiting = _dependencies([node for node, _ in roots])
         self.captures: dict[tuple[Node, int], Tensor | None] = {}
@@ -108,11 +108,12 @@ def run(
     create_graph: bool,
     inputs: Sequence[tuple[Node, int]] | None = None,
     accumulate: bool = True,
+    bare: bool = False,
 ) -> list[Tensor | None]:
     """Walk the tape from `roots`, whose gradients are given.
 
     inputs: edges whose gradients are wanted (None: all leaves). accumulate: into `.grad`; otherwise
-    the gradients at `inputs` are returned and no leaf is touched.
+    the gradients at `inputs` are returned and no leaf is touched. bare: without the hooks there.
     """
     simple = inputs is None and not create_graph and len(roots) == 1
     before, mode.enabled = mode.enabled, create_graph
@@ -122,7 +123,7 @@ def run(
         if simple and _run_planned(*roots[0], grads[0], keep):
             _tell()
             return []
-        task = Task(roots, keep)
+        task = Task(roots, keep, bare)
         if inputs is not None:
             task.capture(inputs, [node for node, _ in roots])
         for (node, index), grad in zip(roots, grads, strict=True):
@@ -159,6 +160,8 @@ def _run_planned(root: Node, index: int, grad: Tensor, keep: bool) -> bool:
         for node in nodes:
             if isinstance(node, OpNode):
                 _free(node)
+            else:
+                _release(node)
     return True
 
 
@@ -174,11 +177,11 @@ def _walk(task: Task, create_graph: bool, accumulate: bool) -> None:
     while ready:
         node = heapq.heappop(ready)[2]
         grads = task.pending.pop(node, None)
-        if grads is not None:
+        skip = task.needed is not None and node not in task.needed
+        if grads is not None and not skip and not (task.bare and node in task.captured_nodes):
             grads = _prehooks(node, grads)
         if grads is not None and node in task.captured_nodes:
             _collect(task, node, grads)
-        skip = task.needed is not None and node not in task.needed
         if isinstance(node, AccumulateGrad):
             if grads is not None and not skip and accumulate:
                 _accumulate(node, grads[0], create_graph)
@@ -259,7 +262,7 @@ def _apply_op(node: OpNode, grads: Grads, create_graph: bool) -> Grads:
         wrt = tuple(i for i in wrt if any(i in node.sources[g] for g in given))
     if not wrt:
         return [None] * len(node.edges)
-    cotangents = [_fitting(grads[i], inst.out_avals[i]) for i in given]
+    cotangents = [fitting(grads[i], inst.out_avals[i]) for i in given]
     _check_versions(node, wrt, given)
     if node.residuals is not None and not create_graph:
         all_wrt, residuals = node.residuals
@@ -289,7 +292,7 @@ def _saved(node: OpNode) -> list[Value]:
     return [read(tensor) for tensor in packed.tensors() if tensor is not None]
 
 
-def _fitting(grad: Tensor | None, aval: Any) -> Tensor:
+def fitting(grad: Tensor | None, aval: Any) -> Tensor:
     """A gradient in the dtype of the output it belongs to."""
     assert grad is not None
     if isinstance(grad, Composed):

@@ -23,7 +23,7 @@ from funtorch.lowering import (
     vjp_instance,
 )
 from funtorch.lowering.record import owner
-from funtorch.tape import AccumulateGrad, Node, OpNode
+from funtorch.tape import AccumulateGrad, BlockNode, Node, OpNode
 from funtorch.tensor import Tensor
 
 _MOST = 2000  # plans kept: a loop over ever new shapes must not fill the memory
@@ -33,12 +33,13 @@ class Plan(NamedTuple):
     """What to record for a tape.
 
     The block's inputs are the saved values of all nodes and then the gradient of the root.
-    nodes: for each step the node it belongs to, -1 for sums. leaves: for each output of the block
-    the node that accumulates it.
+    nodes: for each step the node it belongs to, -1 for sums. numbers: the nodes whose numbers are
+    read, in order. leaves: for each output of the block the node that accumulates it.
     """
 
     block: Block
     nodes: tuple[int, ...]
+    numbers: tuple[int, ...]
     leaves: tuple[int, ...]
 
 
@@ -75,13 +76,16 @@ def _survey(root: Node) -> tuple[list[Any], list[Node]] | None:
         if type(node) is AccumulateGrad:
             key.append(-1)
             continue
-        if not isinstance(node, OpNode) or node.values is None:
+        if not isinstance(node, OpNode | BlockNode) or node.values is None:
             return None
         for storage, version, _ in node.versions:
             if storage.version != version:
                 return None
-        key.append(node.inst.uid)
-        key.append(node.saved if node.residuals is None else node.residuals[0])
+        if isinstance(node, BlockNode):
+            key.append(("block", node.recipe.uid))
+        else:
+            key.append(node.inst.uid)
+            key.append(node.saved if node.residuals is None else node.residuals[0])
         for edge in node.edges:
             if edge is None:
                 key.append(-2)
@@ -110,7 +114,9 @@ def record_plan(plan: Plan, nodes: Sequence[Node], grad: Value) -> Iterator[tupl
             scopes.append(around)
             continue
         scopes.append(node.scope.backward() if node.scope is not None else None)
-        scalars.extend(node.scalars)  # type: ignore[attr-defined]
+    for number in plan.numbers:
+        node = nodes[number]
+        scalars.extend(node.recipe.scalars if isinstance(node, BlockNode) else node.scalars)  # type: ignore[attr-defined]
     made = record_block(plan.block, inputs, scalars, scopes, grad.aval.place)
     return zip([nodes[number] for number in plan.leaves], made, strict=True)
 
@@ -118,6 +124,8 @@ def record_plan(plan: Plan, nodes: Sequence[Node], grad: Value) -> Iterator[tupl
 def _saved_values(node: Any) -> Sequence[Value]:
     if type(node) is AccumulateGrad:
         return ()
+    if isinstance(node, BlockNode):
+        return node.values or ()
     return node.values if node.residuals is None else (*node.values, *node.residuals[1])
 
 
@@ -134,6 +142,7 @@ class _Maker:
             n_inputs += len(_saved_values(node))
         self.steps: list[tuple[int, tuple[int, ...], int]] = []
         self.owners: list[int] = []
+        self.numbers: list[int] = []
         self.leaves: list[tuple[int, int]] = []
         self.n_outs = 0
         self.fits = True
@@ -150,6 +159,8 @@ class _Maker:
             if type(self.nodes[number]) is AccumulateGrad:
                 assert grads[0] is not None
                 self.leaves.append((number, grads[0]))
+            elif isinstance(self.nodes[number], BlockNode):
+                self.through_block(number, grads)
             else:
                 self.through(number, grads)
         if not self.fits or any(source < 0 for _, source in self.leaves):
@@ -158,6 +169,7 @@ class _Maker:
         return Plan(
             Block(tuple(self.steps), outputs),
             tuple(self.owners),
+            tuple(self.numbers),
             tuple(number for number, _ in self.leaves),
         )
 
@@ -213,12 +225,34 @@ class _Maker:
         saved = [~i for i in range(first, first + len(_saved_values(node)))]
         cotangents = [g for g in grads if g is not None]
         out = self.step(vjp, (*saved, *cotangents), number)
+        self.numbers.append(number)
         for offset, i in enumerate(wrt):
             edge = node.edges[i]
             if edge is not None:
                 target = self.number[edge[0]]
                 self.fits = self.fits and edge[0].out_avals[edge[1]] == inst.in_avals[i]
                 self.arrive(target, edge[1], out + offset)
+
+    def through_block(self, number: int, grads: Sequence[int | None]) -> None:
+        """Append the gradient ops of a node that has several, and send its outputs on."""
+        node = self.nodes[number]
+        recipe, first, base = node.recipe, self.first_input[number], self.n_outs
+        if None in grads:
+            self.fits = False
+            return
+        given = [~(first + s) if s >= 0 else grads[~s] for s in recipe.sources]
+        for uid, sources, n_outs in recipe.block.steps:
+            inputs = tuple(base + s if s >= 0 else given[~s] for s in sources)
+            self.steps.append((uid, inputs, n_outs))  # type: ignore[arg-type]
+            self.owners.append(number)
+            self.n_outs += n_outs
+        self.numbers.append(number)
+        for edge, source, aval in zip(node.edges, recipe.gradients, recipe.avals, strict=True):
+            if edge is None or source is None:
+                continue
+            self.fits = self.fits and edge[0].out_avals[edge[1]] == aval
+            out = base + source if source >= 0 else given[~source]
+            self.arrive(self.number[edge[0]], edge[1], out)  # type: ignore[arg-type]
 
 
 def differentiated(node: OpNode) -> tuple[int, ...]:

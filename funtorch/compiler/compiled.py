@@ -98,7 +98,7 @@ def _check(backend: Any, mode: str | None, options: Any) -> None:
 def _compiled(function: Callable[..., Any], whole: bool, label: Any = None) -> Any:
     label = ("compiled", id(function) if label is None else label)
     name = getattr(function, "__qualname__", type(function).__name__)
-    guarded = Guarded(function, name) if whole else None
+    guarded = Guarded(function, (label, name)) if whole else None
 
     @functools.wraps(function, updated=() if not inspect.isfunction(function) else ("__dict__",))
     def wrapper(*args: Any, **kwargs: Any) -> Any:

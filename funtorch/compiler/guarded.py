@@ -1,9 +1,9 @@
 """Calls that skip Python: a compiled function's program, run again as long as its guards hold.
 
-Recording a call costs some microseconds for each op; a call without gradients of a function that is
-closed (see `closed`) need not be recorded again. Guarded are the arguments' types and shapes, every
-attribute of every module, the names that the code reads, hooks, and the modes that the recorder obeys.
-Whatever is not captured, or no longer fits, goes the usual way.
+Recording a call costs some microseconds for each op; a call of a function that is closed (see `closed`)
+need not be recorded again: without gradients it runs at once, with gradients see `taped`. Guarded are
+the arguments' types and shapes, every attribute of every module, the names that the code reads, hooks,
+and the modes that the recorder obeys. Whatever is not captured, or no longer fits, goes the usual way.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from funtorch import dtypes, overrides
+from funtorch import anomaly, dtypes, overrides
+from funtorch.compiler import taped
 from funtorch.compiler.closed import Closed, OpenError, contents
+from funtorch.compiler.signature import call_key, refuse_shared
 from funtorch.compiler.state import within
 from funtorch.device import default_device
 from funtorch.dispatch import read
@@ -27,13 +29,10 @@ from funtorch.lowering.compile import Executable, compile_program
 from funtorch.lowering.program import ScalarPlan
 from funtorch.lowering.record import owner
 from funtorch.nn.module import GLOBAL_HOOKS
-from funtorch.nn.parameter import Parameter
 from funtorch.ops._declare import autocast_hook
 from funtorch.tensor import Tensor, wrap
 
 LIMIT = 8  # programs of one function, as PyTorch's recompile_limit
-_TENSORS = (Tensor, Parameter)
-_PLAIN = (bool, int, float, complex, str, type(None), dtypes.dtype)
 _TABLES = (
     "_modules", "_parameters", "_buffers",
     "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks",
@@ -57,6 +56,10 @@ class _Guards:
 
     def _now(self) -> list[Any]:
         return list(itertools.chain.from_iterable(map(dict.values, self.tables)))
+
+    def flags(self) -> tuple[bool, ...]:
+        """Which of the state requires a gradient."""
+        return tuple([t._requires for t in self.state.values()])
 
     def hold(self) -> bool:
         """Is everything as it was?"""
@@ -88,10 +91,10 @@ class _Ready(NamedTuple):
 class Guarded:
     """Programs of one function by the signature of its call."""
 
-    def __init__(self, function: Callable[..., Any], name: str) -> None:
-        self.function, self.name = function, name
+    def __init__(self, function: Callable[..., Any], label: tuple[Any, str]) -> None:
+        self.function, self.label = function, label
         self.guards: _Guards | None = None
-        self.programs: dict[Any, _Ready | None] = {}
+        self.programs: dict[Any, _Ready | taped.Joint | None] = {}
         self.closed = True
         self.epoch = epoch[0]
 
@@ -99,8 +102,8 @@ class Guarded:
         """The function's result, or MISSED where it must be called as usual."""
         if (
             not self.closed
-            or grad_mode.enabled
             or grad_mode.inference
+            or anomaly.state.enabled
             or autocast_hook[0] is not None
             or overrides.state.modes
             or owner().capture is not None
@@ -109,16 +112,33 @@ class Guarded:
             return MISSED
         tensors: list[Tensor] = []
         try:
-            key = (dtypes.get_default_dtype(), default_device(), _key([args, kwargs], tensors))
+            key = (dtypes.get_default_dtype(), default_device(), call_key([args, kwargs], tensors))
         except TypeError:
             return MISSED
         if self.epoch != epoch[0] or (self.guards is not None and not self.guards.hold()):
             self.epoch, self.guards = epoch[0], None
             self.programs.clear()
+        if self.guards is None and not self._guard():
+            return MISSED
+        if grad_mode.enabled:
+            key = (*key, self.guards.flags())  # type: ignore[union-attr]
         if key not in self.programs:
             self._make(key, args, kwargs)
         ready = self.programs.get(key)
-        return MISSED if ready is None else _run(ready, tensors)
+        if ready is None:
+            return MISSED
+        if type(ready) is _Ready:
+            return _run(ready, tensors)
+        fits, result = taped.run(ready, args, kwargs, tensors)
+        return result if fits else MISSED
+
+    def _guard(self) -> bool:
+        """Find out what to watch; False if that cannot be known."""
+        try:
+            self.guards = _Guards(Closed(self.function))
+        except OpenError:
+            self.closed = False
+        return self.closed
 
     def _make(self, key: Any, args: Any, kwargs: Any) -> None:
         """Capture and compile, or note that this call cannot be."""
@@ -126,9 +146,7 @@ class Guarded:
             return
         self.programs[key] = None
         try:
-            if self.guards is None:
-                self.guards = _Guards(Closed(self.function))
-            ready = _captured(self.function, args, kwargs, self.guards, self.name)
+            ready = self._ready(args, kwargs, self.guards)  # type: ignore[arg-type]
         except OpenError:
             self.closed = False
             return
@@ -136,24 +154,15 @@ class Guarded:
             return
         self.programs[key] = ready
 
+    def _ready(self, args: Any, kwargs: Any, guards: _Guards) -> _Ready | taped.Joint | None:
+        if not grad_mode.enabled:
+            return _captured(self.function, args, kwargs, guards, self.label[1])
+        made = taped.captured(self.function, args, kwargs, guards.state, self.label)
+        return made if guards.hold() else None
+
 
 # Programs made before this changed are not used any more (`torch.compiler.reset`).
 epoch = [0]
-
-
-def _key(node: Any, tensors: list[Tensor]) -> Any:
-    """What distinguishes calls; tensors are appended. TypeError for what cannot be told apart."""
-    kind = type(node)
-    if kind in _TENSORS:
-        tensors.append(node)
-        return read(node).aval, node._stride, node._requires, kind
-    if kind in _PLAIN:
-        return kind, node
-    if kind in (list, tuple):
-        return (kind, *[_key(x, tensors) for x in node])
-    if kind is dict:
-        return (kind, *[(k, _key(x, tensors)) for k, x in node.items()])
-    raise TypeError(f"{kind.__name__} among the arguments")
 
 
 def _captured(
@@ -163,19 +172,14 @@ def _captured(
 
     def watched(*given: Any, **named: Any) -> Any:
         inputs: list[Tensor] = []
-        _key([given, named], inputs)
-        known = {id(t._storage) for t in (*inputs, *guards.state.values())}
+        call_key([given, named], inputs)
         result = function(*given, **named)
-        _key(result, outs)
-        storages = [id(t._storage) for t in outs]
-        if any(t._chain or t._base_tensor is not None for t in outs) or known & set(storages):
-            raise OpenError("a result shares memory")
-        if len(set(storages)) < len(storages):
-            raise OpenError("results share memory")
+        call_key(result, outs)
+        refuse_shared(outs, [*inputs, *guards.state.values()])
         return result
 
     with within("compiling"):
-        pure = purify(watched, args, kwargs, guards.state)
+        pure = purify(watched, args, kwargs, guards.state, gradient=False)
     if pure.changed or pure.written or pure.draws or not outs or not guards.hold():
         return None
     program, scalars = pure.program, tuple(pure.captured.scalars)

@@ -52,7 +52,7 @@ class Request(NamedTuple):
     """What to build a program of.
 
     roles: the role of each state tensor by name. numbers: Python numbers that shall be inputs, as
-    (present value, function that sets it).
+    (present value, function that sets it). gradient: may the program be differentiated?
     """
 
     function: Callable[..., Any]
@@ -64,6 +64,7 @@ class Request(NamedTuple):
     platforms: Sequence[str] = aot.PLATFORMS
     numbers: Mapping[str, tuple[float, Callable[[float], None]]] = MappingProxyType({})
     locate: Callable[[], Any] | None = None
+    gradient: bool = True
 
 
 class Recording(NamedTuple):
@@ -243,6 +244,7 @@ def purified(request: Request, avals: Sequence[Aval]) -> tuple[Pure, dict[str, l
                 request.state,
                 avals=avals,
                 locate=request.locate,
+                gradient=request.gradient,
             )
         finally:
             for value, put in request.numbers.values():

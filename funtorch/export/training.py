@@ -110,6 +110,7 @@ def step_request(
     arguments = argument_names(step, args, kwargs)
     rates = _rates(optimizer)
     request = Request(checked, args, kwargs, state, roles, arguments, numbers=rates, locate=locate)
+    request = request._replace(gradient=False)
     return request, entries
 
 

@@ -16,6 +16,7 @@ from funtorch.dispatch import read
 from funtorch.func.loops import while_loop
 from funtorch.func.pure import closed_over, is_leaf, record_nested, tree
 from funtorch.func.stateful import check_written
+from funtorch.grad_mode import capturing
 from funtorch.lowering import Aval, Captured, aval_of, capture
 from funtorch.lowering.symbolic import Nested
 from funtorch.ops._draw import fresh_key
@@ -74,7 +75,7 @@ def part(
     """
     leaves, structure = tree.tree_flatten(values, is_leaf=_is_placed)
     avals = [x if isinstance(x, Aval) else read(x).aval for x in leaves if _is_placed(x)]
-    with capture(place) as recorder:
+    with capturing(), capture(place) as recorder:
         recorder.trace.written = {}
         inputs = [wrap(recorder.placeholder(aval)) for aval in avals]
         fill = iter(inputs)

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 
 from funtorch.dispatch import OpInfo, call, read
+from funtorch.grad_mode import capturing
 from funtorch.lowering import Aval, Captured, Op, aval_of, capture
 from funtorch.lowering.program import run as run_program
 from funtorch.lowering.symbolic import Nested
@@ -79,7 +80,7 @@ def trace(function: Callable[..., Any], avals: Sequence[Aval], spec: Any) -> Tra
     """
     arg_tree, leaves = spec
     place = avals[0].place
-    with capture(place) as recorder:
+    with capturing(), capture(place) as recorder:
         inputs = [wrap(recorder.placeholder(aval)) for aval in avals]
         fill = iter(inputs)
         full = [next(fill) if leaf is None else leaf for leaf in leaves]

@@ -17,6 +17,7 @@ import numpy as np
 from funtorch.device import place_of
 from funtorch.dispatch import read
 from funtorch.func.pure import in_order, is_leaf, tree
+from funtorch.grad_mode import capturing
 from funtorch.lowering import Aval, Captured, Value, aval_of, capture
 from funtorch.lowering.op import lowering_for
 from funtorch.lowering.program import Program, prune
@@ -136,12 +137,14 @@ def purify(
     *,
     avals: Sequence[Aval] | None = None,
     locate: Callable[[], Any] | None = None,
+    gradient: bool = True,
 ) -> Pure:
     """Trace `function(*args, **kwargs)`, whose state has these names, into a program.
 
     Tensors among the arguments become inputs (with `avals` instead of their own, if given), other
-    arguments stay as they are. locate: see `capture`. Raises RuntimeError if the function changes a
-    tensor in place that is neither state nor input.
+    arguments stay as they are. locate: see `capture`. gradient: may the program be differentiated?
+    Then it says what has no gradient, and the function runs with gradients enabled. Raises
+    RuntimeError if the function changes a tensor in place that is neither state nor input.
     """
     kept, aliases = plain_state(state)
     leaves, structure = tree.tree_flatten(in_order((args, kwargs)), is_leaf=is_leaf)
@@ -151,7 +154,8 @@ def purify(
     own = [read(t).aval for t in tensors]
     place = (found or own or [aval_of((), np.dtype("f4"), place_of(None))])[0].place
     key_aval = aval_of((2,), np.dtype(np.uint32), place)
-    with capture(place, locate) as recorder, borrowed(list(state.values())) as loan:
+    watch = capturing(True) if gradient else contextlib.nullcontext()
+    with watch, capture(place, locate) as recorder, borrowed(list(state.values())) as loan:
         recorder.trace.written = {}
         for tensor, aval in zip(tensors, own, strict=True):
             loan.put(tensor._storage, recorder.placeholder(aval))

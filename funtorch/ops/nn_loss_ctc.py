@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from funtorch.dispatch import to_host
+from funtorch.dispatch import read, to_host
 from funtorch.ops._declare import Array, composite, op
 from funtorch.tensor import Tensor, dtype_of, from_host, size_of
 
@@ -75,6 +75,14 @@ def _host_lengths(given: Any) -> np.ndarray[Any, Any]:
     return np.atleast_1d(to_host(given) if isinstance(given, Tensor) else np.asarray(given))
 
 
+def _unknown(given: Any) -> bool:
+    """Are these lengths inputs of a program, that have no values yet?"""
+    if not isinstance(given, Tensor):
+        return False
+    trace = read(given).trace
+    return trace is not None and trace.functional
+
+
 def _padded(targets: Tensor, sizes: np.ndarray[Any, Any]) -> Tensor:
     """Concatenated targets, as rows of one length. [sum of sizes] -> [n, s]"""
     longest = int(sizes.max(initial=0))
@@ -84,7 +92,25 @@ def _padded(targets: Tensor, sizes: np.ndarray[Any, Any]) -> Tensor:
     return targets[from_host(index, device=targets.device)]
 
 
+def _on(x: Tensor, given: Any) -> Tensor:
+    """Lengths as a tensor beside x."""
+    if not isinstance(given, Tensor):
+        given = from_host(np.asarray(given).astype(np.int64), device=x.device)
+    return given.long().reshape(-1)
+
+
+def _check_rows(rows: Tensor, targets: Tensor, longest: int) -> None:
+    if rows.shape[1] < longest:
+        raise RuntimeError(
+            f"Expected tensor to have size at least {longest} at dimension 1, but got size "
+            f"{list(targets.shape)} for argument #2 'targets' (while checking arguments for "
+            "ctc_loss)"
+        )
+
+
 def _check(x: Tensor, lengths: Any, sizes: Any, blank: int) -> None:
+    if lengths.dtype.kind not in "iu" or sizes.dtype.kind not in "iu":
+        raise RuntimeError("input_lengths and target_lengths must be integral")
     if x.ndim not in (2, 3):
         raise RuntimeError(f"ctc_loss: log_probs must be 2D or 3D, but got {x.ndim}D")
     batch = x.shape[1] if x.ndim == 3 else 1
@@ -114,27 +140,25 @@ def ctc_loss(
 ) -> Tensor:
     """Loss over all alignments. log_probs: [t, n, c] or [t, c], targets: [n, s] or joined -> []
 
-    The lengths are read on the host, because they decide shapes.
+    The lengths are read on the host, because they decide shapes; inside of a program that is
+    exported or transformed they are not checked, and targets are rows of one length there.
     """
     how = {0: "none", 1: "mean", 2: "sum"}.get(reduction, reduction)
     if how not in ("none", "mean", "sum"):
         raise ValueError(f"{reduction} is not a valid value for reduction")
     if targets.dtype.is_floating_point:
         raise RuntimeError("ctc_loss: targets must be of an integral type")
-    lengths, sizes = _host_lengths(input_lengths), _host_lengths(target_lengths)
-    if lengths.dtype.kind not in "iu" or sizes.dtype.kind not in "iu":
-        raise RuntimeError("input_lengths and target_lengths must be integral")
-    _check(log_probs, lengths, sizes, blank)
     x = log_probs if log_probs.ndim == 3 else log_probs.unsqueeze(1)
-    rows = targets if targets.ndim == 2 else _padded(targets, sizes)
-    longest = int(sizes.max(initial=0))
-    if rows.shape[1] < longest:
-        raise RuntimeError(
-            f"Expected tensor to have size at least {longest} at dimension 1, but got size "
-            f"{list(targets.shape)} for argument #2 'targets' (while checking arguments for "
-            "ctc_loss)"
-        )
-    on_device = [from_host(v.astype(np.int64), device=x.device) for v in (lengths, sizes)]
+    if _unknown(input_lengths) or _unknown(target_lengths):
+        rows, on_device = targets, [_on(x, n) for n in (input_lengths, target_lengths)]
+        if targets.ndim != 2:
+            raise RuntimeError("ctc_loss: in a program, targets have two dimensions")
+    else:
+        lengths, sizes = _host_lengths(input_lengths), _host_lengths(target_lengths)
+        _check(log_probs, lengths, sizes, blank)
+        rows = targets if targets.ndim == 2 else _padded(targets, sizes)
+        _check_rows(rows, targets, int(sizes.max(initial=0)))
+        on_device = [_on(x, n) for n in (lengths, sizes)]
     loss = _ctc(x, rows.long(), *on_device, blank)
     if zero_infinity:
         loss = loss.masked_fill(loss == float("inf"), 0)

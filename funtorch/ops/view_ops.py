@@ -12,7 +12,7 @@ from funtorch.ops import view_rules as rules
 from funtorch.ops._declare import composite
 from funtorch.ops.memory import FORMATS, clone
 from funtorch.tensor import Tensor, alias, dtype_of, size_of, strides_of
-from funtorch.views import one_of_many
+from funtorch.views import detached_view, one_of_many
 from funtorch.views import view as make_view
 
 Ints = tuple[int, ...]
@@ -396,8 +396,7 @@ def _whole_storage(self: Tensor) -> Tensor:
 @composite("method")
 def detach(self: Tensor) -> Tensor:
     """The same memory without its history."""
-    read(self)
-    return alias(self)
+    return detached_view(self)
 
 
 @composite()

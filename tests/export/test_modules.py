@@ -53,6 +53,10 @@ def whole(*shape):
     return lambda rng, n: rng.integers(0, 4, (n, *shape))
 
 
+def between(low, high, *shape):
+    return lambda rng, n: rng.integers(low, high + 1, (n, *shape))
+
+
 def signs(*shape):
     return lambda rng, n: np.where(rng.normal(size=(n, *shape)) > 0, 1, -1).astype("float32")
 
@@ -63,6 +67,18 @@ def unpool(nn, kind):
     return over(
         nn, lambda m, x: m.back(*m.pool(x)), pool=pool(2, return_indices=True), back=back(2)
     )
+
+
+def sampled(nn, name, dims):
+    """Fractional pooling whose random samples come from its input, so that PyTorch has the same."""
+
+    def call(m, x):
+        m.part._random_samples = x.flatten(2).sigmoid()[..., :dims]
+        pooled = m.part(x)
+        m.part._random_samples = None
+        return pooled
+
+    return over(nn, call, part=getattr(nn, name)(2, output_size=2))
 
 
 def plain(nn, *names):
@@ -125,8 +141,11 @@ GROUPS = {
         "PixelUnshuffle": nn.PixelUnshuffle(2), "Unfold": nn.Unfold(3, padding=1, stride=2),
         "Softmax2d": nn.Softmax2d(), "UpsamplingNearest2d": nn.UpsamplingNearest2d(scale_factor=2),
         "UpsamplingBilinear2d": nn.UpsamplingBilinear2d(scale_factor=2),
+        "FractionalMaxPool2d": sampled(nn, "FractionalMaxPool2d", 2),
     }),
-    "volumes": ([floats(4, 4, 4, 4)], lambda nn: sized(nn, "3d")),
+    "volumes": ([floats(4, 4, 4, 4)], lambda nn: {
+        **sized(nn, "3d"), "FractionalMaxPool3d": sampled(nn, "FractionalMaxPool3d", 3),
+    }),
     "tokens": ([whole(5)], lambda nn: {
         "Embedding": nn.Embedding(10, 4, padding_idx=0), "EmbeddingBag": nn.EmbeddingBag(10, 4),
     }),
@@ -154,6 +173,13 @@ GROUPS = {
     }),
     "labels": ([floats(4), whole()], lambda nn: {
         **plain(nn, "CrossEntropyLoss", "MultiMarginLoss"), "NLLLoss": nn.NLLLoss(),
+        "LinearCrossEntropyLoss": nn.LinearCrossEntropyLoss(4, 5),
+        "MultiLabelMarginLoss": over(nn, lambda m, x, t: m.part(x, t[:, None].repeat(1, 4)),
+                                     part=nn.MultiLabelMarginLoss()),
+    }),
+    "alignments": ([floats(6, 5), between(1, 4, 3), between(4, 6), between(1, 3)], lambda nn: {
+        "CTCLoss": over(nn, lambda m, x, t, n, s: m.part(x.transpose(0, 1).log_softmax(-1), t, n, s),
+                        part=nn.CTCLoss()),
     }),
     "margins": ([floats(4), signs(4)], lambda nn: plain(nn, "HingeEmbeddingLoss", "SoftMarginLoss")),
     "ranks": ([floats(4), floats(4), signs()], lambda nn: {
@@ -170,9 +196,6 @@ ELSEWHERE = {
     "Container", "Module", "RNNBase", "RNNCellBase",  # bases
     "ModuleDict", "TransformerEncoderLayer", "TransformerDecoderLayer",  # within others above
     "NLLLoss2d",  # NLLLoss under an old name
-    "CTCLoss",  # its lengths decide shapes, so they are read on the host
-    "FractionalMaxPool2d", "FractionalMaxPool3d",  # draw random numbers
-    "MultiLabelMarginLoss", "LinearCrossEntropyLoss",
 }  # fmt: skip
 
 

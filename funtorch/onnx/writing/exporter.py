@@ -173,7 +173,7 @@ def _captured(
     model: Any, args: tuple[Any, ...], kwargs: dict[str, Any], asked: Asked
 ) -> ONNXProgram:
     """Record the call, write its ops, check what was written."""
-    request = _request(model, args, kwargs)
+    request = _request(model, args, kwargs)._replace(gradient=False)
     names = input_names_of(request, asked.input_names)
     table = translations(asked.translations)
     with within("onnx"), kept_whole(table):
