@@ -1,5 +1,8 @@
 """torch.func, nested in several orders, beside real PyTorch."""
 
+import copy
+
+import jax
 import numpy as np
 import pytest
 
@@ -84,3 +87,42 @@ def test_what_is_wrong_is_refused(wrong):
     for lib in (torch, funtorch):
         with pytest.raises((RuntimeError, ValueError)):
             wrong(lib)
+
+
+def _blocked(lib, w):
+    y = w * 3
+    with lib.no_grad():
+        y.clamp_(max=9.0)
+        scale = w.exp()
+    z = (y + 1) * scale
+    window = z.detach()[:1]
+    window.mul_(2)
+    return (z * y.detach() + w.data * z).sum()
+
+
+def test_what_has_no_gradient_in_captured_functions():
+    """no_grad, detach and writes under them, wherever JAX takes the gradient instead of the tape."""
+
+    class Blocked(funtorch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = funtorch.nn.Parameter(funtorch.tensor([1.0, 4.0]))
+
+        def forward(self, x):
+            return _blocked(funtorch, self.w * x)
+
+    want = torch.func.grad(lambda w: _blocked(torch, w))(torch.tensor([1.0, 4.0])).tolist()
+    ones, net = funtorch.ones(2), Blocked()
+    found = [funtorch.func.grad(lambda w: _blocked(funtorch, w))(net.w.detach())]
+    for made in (
+        net,
+        funtorch.export.export(net, (ones,)).module(),
+        funtorch.jit.script(copy.deepcopy(net)).compile(ones),
+    ):
+        made.zero_grad()
+        made(ones).backward()
+        found.append(next(made.parameters()).grad)
+    pure, params = funtorch.to_jax(net)
+    found.append(jax.grad(lambda p: pure(p, np.ones(2, "f")))(params)["w"])
+    for gradient in found:
+        np.testing.assert_allclose(np.asarray(gradient), want, rtol=1e-6)

@@ -18,6 +18,9 @@ from funtorch.compiler import (
     reset,
 )
 from funtorch.compiler import compile as _compile
+from funtorch.compiler import set_stance as set_stance
+from funtorch.compiler.registry import lookup_backend, register_backend
+from funtorch.compiler.state import Unsupported
 
 
 class _Config(ModuleType):
@@ -47,6 +50,7 @@ eval_frame.OptimizedModule = OptimizedModule  # type: ignore[attr-defined]
 exc = ModuleType("funtorch._dynamo.exc")
 exc.InvalidBackend = InvalidBackend  # type: ignore[attr-defined]
 exc.UncapturedHigherOrderOpError = UncapturedHigherOrderOpError  # type: ignore[attr-defined]
+exc.Unsupported = Unsupported  # type: ignore[attr-defined]
 for _module in (config, eval_frame, exc):
     sys.modules[_module.__name__] = _module
 

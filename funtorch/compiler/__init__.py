@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from funtorch.compiler.compiled import (
-    InvalidBackend,
     OptimizedModule,
     compile,
     compile_in_place,
     disable,
-    list_backends,
     reset,
 )
+from funtorch.compiler.registry import InvalidBackend, list_backends
 from funtorch.compiler.state import is_compiling, is_exporting
 from funtorch.nn.module import Module
 

@@ -2,8 +2,8 @@
 
 Every program is recorded and compiled here anyway, a whole training step at a time, and a changed
 signature or path through the Python code is a new trace of its own; so there are no graph breaks. What
-`compile` adds is that the call is never cut into pieces, not even the first time, and that without
-gradients it need not be recorded again as long as its guards hold (`guarded`).
+`compile` adds is that the call is never cut into pieces, not even the first time, and that it need not be
+recorded again as long as its guards hold (`guarded`). Functions as backends are in `backends`.
 """
 
 from __future__ import annotations
@@ -12,20 +12,25 @@ import functools
 import importlib
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from funtorch import lowering
 from funtorch.compiler.guarded import MISSED, Guarded, epoch
-from funtorch.compiler.state import within
+from funtorch.compiler.registry import lookup_backend
+from funtorch.compiler.state import Unsupported, within
 from funtorch.grad_mode import mode as grad_mode
 from funtorch.nn.module import Module
 
-BACKENDS = ("aot_eager", "eager", "inductor", "onnxruntime")
 MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 
 
-class InvalidBackend(RuntimeError):  # noqa: N818  (PyTorch's name)
-    """A backend of this name does not exist."""
+class Options(NamedTuple):
+    """How to compile: the arguments of `compile` that matter."""
+
+    backend: Any = "inductor"
+    fullgraph: bool = False
+    dynamic: bool = False
+    extra: tuple[tuple[str, Any], ...] = ()
 
 
 def compile(  # noqa: A001  (PyTorch's name)
@@ -40,10 +45,14 @@ def compile(  # noqa: A001  (PyTorch's name)
 ) -> Any:
     """Compile each call of a function or module as one program. Also a decorator.
 
-    fullgraph, dynamic and options are accepted and change nothing: there are no graph breaks, and
-    each shape has its own program. backend 'eager' and 'aot_eager' leave the call as it is, XLA is
-    behind 'inductor', and 'onnxruntime' runs a module's inference on the CPU in that library. A
-    callable is no backend here (there is no FX graph): TypeError.
+    backend: XLA is behind 'inductor'; 'eager' and 'aot_eager' leave the call as it is;
+    'onnxruntime' runs a module's inference on the CPU in that library; a function, or a name given
+    by `torch._dynamo.register_backend`, gets an `fx.GraphModule` and the tensors it will be called
+    with, and returns a function that runs it. mode and options reach such a function as keyword
+    arguments; XLA has one mode.
+    fullgraph: raise `torch._dynamo.exc.Unsupported` where a call is not one program.
+    dynamic: True gives such a function a graph with symbolic sizes where that is possible. XLA
+    compiles each shape by itself.
     """
     _check(backend, mode, options)
     if model is None:
@@ -66,17 +75,43 @@ def compile(  # noqa: A001  (PyTorch's name)
         raise TypeError(f"torch.compile expects a callable or an nn.Module, not {type(model)}")
     if disable:
         return model
-    return OptimizedModule(model, backend) if isinstance(model, Module) else _call(model, backend)
+    how = _options(backend, fullgraph, dynamic, mode, options)
+    return OptimizedModule(model, how) if isinstance(model, Module) else _call(model, how)
 
 
-def _call(function: Any, backend: str, label: Any = None) -> Callable[..., Any]:
+def _options(backend: Any, full: bool, dynamic: Any, mode: Any, options: Any) -> Options:
+    extra = {"mode": mode if mode != "default" else None, "options": options}
+    given = tuple((name, value) for name, value in extra.items() if value)
+    return Options(backend, full, bool(dynamic), given)
+
+
+def _call(function: Any, how: Options, label: Any = None) -> Callable[..., Any]:
     """The function as this backend calls it."""
+    backend = lookup_backend(how.backend)
+    if callable(backend):
+        made = _above("backends").Compiled(
+            function, backend, how.dynamic, how.fullgraph, dict(how.extra)
+        )
+        return _wrapped(function, made)
     if backend != "onnxruntime":
-        return _compiled(function, backend not in ("eager", "aot_eager"), label)
+        return _compiled(function, how, label)
     if not isinstance(function, Module):
         raise TypeError(f"backend='onnxruntime' takes an nn.Module, not {type(function)}")
-    # It stands above this file: it exports what it is given.
-    return importlib.import_module("funtorch.compiler.onnxruntime").compiled(function)
+    return _above("onnxruntime").compiled(function)  # type: ignore[no-any-return]
+
+
+def _above(name: str) -> Any:
+    """A module of this package that stands above this file: it exports what it is given."""
+    return importlib.import_module(f"funtorch.compiler.{name}")
+
+
+def _wrapped(function: Any, call: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function, updated=() if not inspect.isfunction(function) else ("__dict__",))
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return call(*args, **kwargs)
+
+    wrapper._torchdynamo_orig_callable = function  # type: ignore[attr-defined]
+    return wrapper
 
 
 def _check(backend: Any, mode: str | None, options: Any) -> None:
@@ -86,46 +121,46 @@ def _check(backend: Any, mode: str | None, options: Any) -> None:
         )
     if mode is not None and mode not in MODES:
         raise RuntimeError(f"Unrecognized mode={mode}, should be one of: {', '.join(MODES)}")
-    if callable(backend):
-        raise TypeError(
-            "torch.compile: a function as backend would need an FX graph, which does not exist "
-            f"here; backends are {', '.join(BACKENDS)}"
-        )
-    if backend not in BACKENDS:
-        raise InvalidBackend(f"Invalid backend: {backend!r}, see `torch._dynamo.list_backends()`")
+    lookup_backend(backend)
 
 
-def _compiled(function: Callable[..., Any], whole: bool, label: Any = None) -> Any:
+def _compiled(function: Callable[..., Any], how: Options, label: Any = None) -> Any:
     label = ("compiled", id(function) if label is None else label)
     name = getattr(function, "__qualname__", type(function).__name__)
+    whole = how.backend not in ("eager", "aot_eager")
     guarded = Guarded(function, (label, name)) if whole else None
 
-    @functools.wraps(function, updated=() if not inspect.isfunction(function) else ("__dict__",))
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
+    def call(*args: Any, **kwargs: Any) -> Any:
         if guarded is not None and (found := guarded(args, kwargs)) is not MISSED:
             return found
+        before = lowering.stats.flushes
         with within("compiling"), lowering.scope(label, name, whole=whole):
             result = function(*args, **kwargs)
+        if how.fullgraph and lowering.stats.flushes > before:
+            raise Unsupported(
+                f"{name} is not one program: it read a value of a tensor on the host (`explain()` "
+                "names the lines that wait); without fullgraph=True it runs as several programs"
+            )
         if not grad_mode.enabled:
             lowering.flush()
         return result
 
-    wrapper._torchdynamo_orig_callable = function  # type: ignore[attr-defined]
-    return wrapper
+    return _wrapped(function, call)
 
 
 class OptimizedModule(Module):
     """What `torch.compile(module)` returns: the module, each call of it one program."""
 
     _orig_mod: Module
-    _own = frozenset(("_orig_mod", "_backend", "_forward_once"))
+    _own = frozenset(("_orig_mod", "_how", "_forward_once"))
 
-    def __init__(self, module: Module, backend: str = "inductor") -> None:
+    def __init__(self, module: Module, how: Options | None = None) -> None:
         super().__init__()
+        how = how or Options()
         self._modules["_orig_mod"] = module
-        object.__setattr__(self, "_backend", backend)
+        object.__setattr__(self, "_how", how)
         object.__setattr__(self, "training", module.training)
-        object.__setattr__(self, "_forward_once", _call(module, backend, id(module)))
+        object.__setattr__(self, "_forward_once", _call(module, how, id(module)))
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The module's own call, hooks and all."""
@@ -166,7 +201,7 @@ class OptimizedModule(Module):
         return name in self._orig_mod  # type: ignore[operator]
 
     def __reduce__(self) -> Any:
-        return (OptimizedModule, (self._orig_mod, self._backend))
+        return (OptimizedModule, (self._orig_mod, self._how))
 
     def __repr__(self) -> str:
         inner = repr(self._orig_mod).replace("\n", "\n  ")
@@ -175,12 +210,15 @@ class OptimizedModule(Module):
 
 def compile_in_place(module: Module, *args: Any, **kwargs: Any) -> None:
     """`module.compile(...)`: each call of this module is one program from now on."""
-    _check(kwargs.get("backend", "inductor"), kwargs.get("mode"), kwargs.get("options"))
-    backend = kwargs.get("backend", "inductor")
-    if kwargs.get("disable") or backend in ("eager", "aot_eager"):
+    given = {"backend": "inductor", "fullgraph": False, "dynamic": None, "mode": None}
+    named = {**given, "options": None, "disable": False, **kwargs}
+    _check(named["backend"], named["mode"], named["options"])
+    if named.pop("disable") or named["backend"] in ("eager", "aot_eager"):
         return
-    forward = module.forward
-    object.__setattr__(module, "forward", _call(forward, backend, id(module)))
+    how = _options(
+        *(named[n] for n in ("backend", "fullgraph", "dynamic", "mode", "options")),
+    )
+    object.__setattr__(module, "forward", _call(module.forward, how, id(module)))
 
 
 def disable(fn: Any = None, recursive: bool = True, *, reason: str | None = None) -> Any:
@@ -205,8 +243,3 @@ def reset() -> None:
     """Forget every compiled program."""
     epoch[0] += 1
     lowering.cache.clear()
-
-
-def list_backends(exclude_tags: Any = ("debug", "experimental")) -> list[str]:
-    """Names that `torch.compile(backend=...)` takes."""
-    return ["inductor", "onnxruntime"] if exclude_tags else list(BACKENDS)

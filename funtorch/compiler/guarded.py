@@ -40,7 +40,7 @@ _TABLES = (
 MISSED = object()
 
 
-class _Guards:
+class Guards:
     """What a closed function reads besides its arguments, as it was."""
 
     def __init__(self, closed: Closed) -> None:
@@ -93,7 +93,7 @@ class Guarded:
 
     def __init__(self, function: Callable[..., Any], label: tuple[Any, str]) -> None:
         self.function, self.label = function, label
-        self.guards: _Guards | None = None
+        self.guards: Guards | None = None
         self.programs: dict[Any, _Ready | taped.Joint | None] = {}
         self.closed = True
         self.epoch = epoch[0]
@@ -135,7 +135,7 @@ class Guarded:
     def _guard(self) -> bool:
         """Find out what to watch; False if that cannot be known."""
         try:
-            self.guards = _Guards(Closed(self.function))
+            self.guards = Guards(Closed(self.function))
         except OpenError:
             self.closed = False
         return self.closed
@@ -154,7 +154,7 @@ class Guarded:
             return
         self.programs[key] = ready
 
-    def _ready(self, args: Any, kwargs: Any, guards: _Guards) -> _Ready | taped.Joint | None:
+    def _ready(self, args: Any, kwargs: Any, guards: Guards) -> _Ready | taped.Joint | None:
         if not grad_mode.enabled:
             return _captured(self.function, args, kwargs, guards, self.label[1])
         made = taped.captured(self.function, args, kwargs, guards.state, self.label)
@@ -166,7 +166,7 @@ epoch = [0]
 
 
 def _captured(
-    function: Callable[..., Any], args: Any, kwargs: Any, guards: _Guards, name: str
+    function: Callable[..., Any], args: Any, kwargs: Any, guards: Guards, name: str
 ) -> _Ready | None:
     outs: list[Tensor] = []
 
@@ -214,4 +214,4 @@ def _run(ready: _Ready, tensors: list[Tensor]) -> Any:
     return ready.pure.rebuild(outs)
 
 
-__all__ = ["MISSED", "Guarded", "epoch"]
+__all__ = ["MISSED", "Guarded", "Guards", "epoch"]

@@ -7,6 +7,10 @@ import threading
 from collections.abc import Iterator
 
 
+class Unsupported(RuntimeError):  # noqa: N818  (PyTorch's name)
+    """A call is not one graph although `fullgraph=True` asks for it."""
+
+
 class _State(threading.local):
     compiling = 0
     exporting = 0

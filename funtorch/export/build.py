@@ -328,8 +328,7 @@ def _equal(ours: Sequence[Value], theirs: Sequence[Value]) -> bool:
 
 def _exported(recording: Recording) -> Built:
     request, pure, scalars = recording.request, recording.pure, recording.scalars
-    spec, paths, in_avals = recording.spec, recording.paths, recording.in_avals
-    where, dims = recording.where, recording.dims
+    where, dims, in_avals = recording.where, recording.dims, recording.in_avals
     program, steps = recording.program, recording.needed()
     n_state = len(pure.names)
     draws = pure.draws
@@ -358,22 +357,35 @@ def _exported(recording: Recording) -> Built:
     except (ValueError, TypeError, NotImplementedError, jax.errors.JAXTypeError) as error:
         names = f" for every size of {', '.join(dims)}" if dims else ""
         raise ShapeError(f"the function cannot be exported{names}: {error}") from error
-    inputs = _input_leaves(request, pure, [*own, *key], paths, in_avals, consts)
-    outputs = _output_leaves(request, pure, made.out_avals, paths)
-    tensors: list[Tensor] = []
-    ops = dict(collections.Counter(s.inst.op.label for s in steps.steps))
-    result = pure.rebuild([placeholder(a) for a in made.out_avals[: pure.n_outputs]])
-    out_spec = described(result, tensors, [], "the result")
+    return Built(
+        signed(recording, made.out_avals), made, pure.constants, function, structs, recording
+    )
+
+
+def signed(recording: Recording, out_avals: Sequence[Any]) -> Signature:
+    """What goes in and comes out of a recorded program."""
+    request, pure, program = recording.request, recording.pure, recording.program
+    n_state = len(pure.names)
+    place = program.leaf_avals[n_state].place
+    own = list(program.leaf_avals[: n_state + pure.draws])
+    own += [aval_of((), np.dtype("f8"), place) for _ in recording.where]
+    consts = [v.aval for v in pure.constants]
+    inputs = _input_leaves(request, pure, own, recording.paths, recording.in_avals, consts)
+    outputs = _output_leaves(request, pure, out_avals, recording.paths)
+    ops = dict(collections.Counter(s.inst.op.label for s in recording.needed().steps))
+    result = pure.rebuild([placeholder(a) for a in out_avals[: pure.n_outputs]])
+    out_spec = described(result, [], [], "the result")
     donate = [
         [pure.names.index(o.target), i]
         for i, o in enumerate(outputs)
         if o.role != "output" and o.target in pure.names
     ]
+    platforms = list(request.platforms)
     signature = Signature(
-        inputs, outputs, dims, spec, out_spec, list(request.platforms), 0, donate, ops
+        inputs, outputs, recording.dims, recording.spec, out_spec, platforms, 0, donate, ops
     )
     signature.numbers = {name: float(value) for name, (value, _) in request.numbers.items()}
-    return Built(signature, made, pure.constants, function, structs, recording)
+    return signature
 
 
 def placeholder(aval: Any) -> Tensor:

@@ -18,7 +18,7 @@ import numpy as np
 from funtorch import dtypes, fx
 from funtorch.dispatch import OpInfo, call
 from funtorch.export.artifact import Leaf, Signature
-from funtorch.export.build import Built, placeholder
+from funtorch.export.build import Recording, placeholder
 from funtorch.lowering import Instance, instance, record
 from funtorch.lowering.program import Step
 from funtorch.lowering.symbolic import is_symbolic
@@ -27,10 +27,12 @@ from funtorch.ops._declare import TABLE
 from funtorch.ops._signature import DTYPE
 from funtorch.tensor import wrap
 
+ORDER = ("param", "buffer", "optimizer", "constant", "lr", "input", "rng")
+"""Roles of placeholders, as they follow each other in a graph."""
 _PREFIX = {"param": "p_", "buffer": "b_", "constant": "c_", "optimizer": "o_"}
 # Views as they are recorded -> (the dispatcher's name, its arguments after the tensor).
 _VIEWS: dict[str, tuple[str, Callable[..., tuple[Any, ...]]]] = {
-    **{n: (n, lambda *args: args) for n in ("view", "expand", "unsqueeze", "squeeze", "diagonal")},
+    **{n: (n, lambda *args: args) for n in ("view", "expand", "unsqueeze", "squeeze", "diagonal", "detach")},
     **{n: ("permute", lambda order: (order,)) for n in ("permute", "transpose", "t")},
     "select": ("select", lambda index, dim: (dim, index)),
     "slice": ("slice", lambda start, dim, n, step: (dim, start, start + (n - 1) * step + 1, step)),
@@ -130,16 +132,16 @@ sym_size = _SymSize()
 class _Drawing:
     """A graph while it is drawn. values: position in the program -> node."""
 
-    def __init__(self, built: Built) -> None:
+    def __init__(self, signature: Signature, recording: Recording) -> None:
         self.graph = fx.Graph()
-        self.built = built
+        self.signature, self.recording = signature, recording
         self.values: dict[int, Any] = {}
         self.sizes: dict[str, fx.Node] = {}
 
     def draw(self) -> fx.Graph:
-        recording = self.built.recording
+        recording = self.recording
         program = recording.needed()
-        self._inputs(self.built.signature, program.leaves)
+        self._inputs(self.signature, program.leaves)
         for step in program.steps:
             self._step(step, recording.scalars)
         outs = [self.values[p] for p in program.outputs]
@@ -149,13 +151,12 @@ class _Drawing:
         return self.graph
 
     def _inputs(self, signature: Signature, leaves: Sequence[int]) -> None:
-        pure = self.built.recording.pure
+        pure = self.recording.pure
         inputs = list(signature.inputs)
         if not pure.draws:  # the program has a place for the key all the same
             inputs.insert(len(pure.names), Leaf("rng", "uint32", [2], "rng"))
         pairs = list(zip(inputs, leaves, strict=True))
-        order = ("param", "buffer", "optimizer", "constant", "lr", "input", "rng")
-        for leaf, position in sorted(pairs, key=lambda pair: order.index(pair[0].role)):
+        for leaf, position in sorted(pairs, key=lambda pair: ORDER.index(pair[0].role)):
             if leaf.role == "rng" and not pure.draws:
                 continue
             node = self.graph.placeholder(node_name(leaf))
@@ -246,6 +247,6 @@ def node_name(leaf: Leaf) -> str:
     return _PREFIX.get(leaf.role, "") + re.sub(r"\W+", "_", leaf.name).rstrip("_").lower()
 
 
-def drawn(built: Built) -> fx.Graph:
+def drawn(signature: Signature, recording: Recording) -> fx.Graph:
     """The graph of a program."""
-    return _Drawing(built).draw()
+    return _Drawing(signature, recording).draw()

@@ -69,7 +69,7 @@ class ExportedProgram:
                 "this ExportedProgram was loaded, and files hold no FX graph: graph_text() shows "
                 "its StableHLO"
             )
-        return drawn(self._built)
+        return drawn(self._built.signature, self._built.recording)
 
     @functools.cached_property
     def graph_module(self) -> fx.GraphModule:

@@ -159,10 +159,11 @@ class Program:
             if wrong:
                 raise RuntimeError(wrong)
             leaves += mine
-        self._check_shapes(leaves)
+        self.check_tensors(leaves)
         return leaves
 
-    def _check_shapes(self, tensors: Sequence[Tensor]) -> None:
+    def check_tensors(self, tensors: Sequence[Tensor]) -> None:
+        """Raise RuntimeError if the tensors of the arguments do not fit, in terms of dimensions."""
         sizes: dict[str, tuple[int, str]] = {}
         wanted = [leaf for leaf in self.signature.inputs if leaf.role == "input"]
         for tensor, leaf in zip(tensors, wanted, strict=True):
