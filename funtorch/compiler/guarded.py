@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from funtorch import anomaly, dtypes, overrides
+from funtorch import anomaly, dtypes, overrides, saving
 from funtorch.compiler import taped
 from funtorch.compiler.closed import Closed, OpenError, contents
 from funtorch.compiler.signature import call_key, refuse_shared
@@ -105,6 +105,7 @@ class Guarded:
             or grad_mode.inference
             or anomaly.state.enabled
             or autocast_hook[0] is not None
+            or saving.hooks
             or overrides.state.modes
             or owner().capture is not None
             or settings.mode not in ("auto", "whole")
