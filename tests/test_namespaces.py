@@ -40,7 +40,14 @@ def test_star_import(space: str) -> None:
 
 
 NAMES = """
-    Event Stream Tensor.storage backends.cudnn.flags library.custom_op library.register_fake
+    Event Stream PyTorchFileReader ScriptModule Tensor.storage __config__.show _assert_async
+    _foreach_addcmul_ _subclasses.fake_tensor.is_fake _tensor_str.PRINT_OPTS
+    autograd.forward_ad.unpack_dual autograd.profiler.profile hub._get_torch_home
+    distributed.constants.default_pg_timeout distributed.rpc.is_available
+    fx.experimental.proxy_tensor.get_proxy_mode jit.annotations.BroadcastingList2
+    nn.modules.loss._WeightedLoss onnx.register_custom_op_symbolic
+    types._size
+    utils.data.dataloader._BaseDataLoaderIter backends.cudnn.flags library.custom_op library.register_fake
     linalg.LinAlgError nn.modules.batchnorm._BatchNorm nn.modules.conv._ConvNd
     nn.modules.container.ModuleList nn.modules.utils._pair nn.parameter.UninitializedParameter
     types.Number utils.model_zoo.load_url

@@ -12,6 +12,31 @@ from funtorch.ops.nn_loss import legacy_reduction
 BUFFERS = ("weight", "pos_weight")
 
 
+class _Loss(Module):
+    """What all losses have in common: a way to put the elements' losses together."""
+
+    def __init__(
+        self, size_average: Any = None, reduce: Any = None, reduction: str = "mean"
+    ) -> None:
+        super().__init__()
+        old = (size_average, reduce)
+        self.reduction = reduction if old == (None, None) else legacy_reduction(*old, reduction)
+
+
+class _WeightedLoss(_Loss):
+    """A loss with a weight for each class."""
+
+    def __init__(
+        self,
+        weight: Any = None,
+        size_average: Any = None,
+        reduce: Any = None,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__(size_average, reduce, reduction)
+        self.register_buffer("weight", weight)
+
+
 def _loss(name: str, function: str, inputs: int = 2, **fields: Any) -> type[Module]:
     """A loss that calls nn.functional.<function>(*inputs, **fields)."""
     all_fields = {**fields, "reduction": fields.get("reduction", "mean")}
@@ -41,7 +66,7 @@ def _loss(name: str, function: str, inputs: int = 2, **fields: Any) -> type[Modu
 
     return type(
         name,
-        (Module,),
+        (_WeightedLoss if "weight" in fields else _Loss,),
         {
             "__init__": __init__,
             "forward": forward,

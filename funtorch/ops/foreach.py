@@ -123,15 +123,25 @@ def _powsum(self: Tensors, ord: Any = 2, dtype: Any = None) -> tuple[Tensor, ...
     return _each(lambda t: t.abs().pow(ord).sum(dtype=dtype))(self)
 
 
+def _copied(self: Tensors, src: Tensors, non_blocking: bool = False) -> Tensors:
+    """Writes the other list's elements."""
+    if not isinstance(src, list | tuple) or not isinstance(non_blocking, bool | int):
+        raise TypeError(
+            "_foreach_copy_(self, src, non_blocking): src is a list, non_blocking a bool"
+        )
+    return _each_in_place(lambda t, other: t.copy_(other))(self, src)
+
+
 _WRAPPED = {"addcdiv": _read, "addcmul": _read, "pow": _with_base}
 
 for _name, _as in METHODS.items():
     _wrapped = _WRAPPED.get(_name, lambda body: body)
     composite(name=f"_foreach_{_name}")(_wrapped(_each(_method(_as))))
     composite(name=f"_foreach_{_name}_")(_wrapped(_each_in_place(_method(f"{_as}_"))))
-for _name in ("clone", "max", "mm"):
-    composite(name=f"_foreach_{_name}")(_each(_method(_name)))
-for _name in ("copy_", "zero_"):
-    composite(name=f"_foreach_{_name}")(_each_in_place(_method(_name)))
+composite(name="_foreach_clone")(_each(lambda t, **options: t.clone(**options)))
+composite(name="_foreach_max")(_each(lambda t: t.max()))
+composite(name="_foreach_mm")(_each(_method("mm")))
+composite(name="_foreach_zero_")(_each_in_place(lambda t: t.zero_()))
+composite(name="_foreach_copy_")(_copied)
 composite(name="_foreach_norm")(_norm)
 composite(name="_foreach_powsum")(_powsum)

@@ -13,6 +13,14 @@ from funtorch import lowering
 from funtorch.composed import Composed
 from funtorch.grad_mode import enable_grad, no_grad
 from funtorch.ops.creation import zeros_like
+from funtorch.optim.foreign import (  # noqa: F401  (names that optimisers elsewhere import from here)
+    ParamsT,
+    _default_to_fused_or_foreach,
+    _get_capturable_supported_devices,
+    _get_value,
+    _group_tensors_by_device_and_dtype,
+    _use_grad_for_differentiable,
+)
 from funtorch.tape import Handle
 from funtorch.tensor import Tensor, dtype_of
 
@@ -33,6 +41,8 @@ required = _Required()
 class Optimizer:
     """Base class: subclasses write `step`, most of them through `_update`."""
 
+    _group_tensors_by_device_and_dtype = staticmethod(_group_tensors_by_device_and_dtype)
+
     def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
         if isinstance(params, Tensor):
             raise TypeError(
@@ -42,7 +52,6 @@ class Optimizer:
         self.defaults = defaults
         self.state: defaultdict[Any, Any] = defaultdict(dict)
         self.param_groups: list[dict[str, Any]] = []
-        self._init_hooks()
         groups = list(params)
         if not groups:
             raise ValueError("optimizer got an empty parameter list")
@@ -51,11 +60,11 @@ class Optimizer:
         for group in groups:
             self.add_param_group(dict(group))
 
-    def _init_hooks(self) -> None:
-        self._hooks: dict[str, OrderedDict[int, Callable[..., Any]]] = {
-            name: OrderedDict()
-            for name in ("step_pre", "step_post", "save_pre", "save_post", "load_pre", "load_post")
-        }
+    @functools.cached_property
+    def _hooks(self) -> dict[str, OrderedDict[int, Callable[..., Any]]]:
+        """By occasion. Optimisers that wrap another one need not call `__init__`."""
+        names = ("step_pre", "step_post", "save_pre", "save_post", "load_pre", "load_post")
+        return {name: OrderedDict() for name in names}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -67,8 +76,6 @@ class Optimizer:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        if "_hooks" not in self.__dict__:
-            self._init_hooks()
 
     def __repr__(self) -> str:
         text = f"{type(self).__name__} ("

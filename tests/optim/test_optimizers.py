@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 
 import numpy as np
@@ -209,3 +210,29 @@ def test_momenta_and_decay_may_change_too(patient) -> None:
         params[0].grad = funtorch.ones(3)
         optimizer.step()
     assert stats.compilations == before
+
+
+def test_what_optimisers_elsewhere_use():
+    def found(lib):
+        base = importlib.import_module(f"{lib.__name__}.optim.optimizer")
+
+        class Wrapping(lib.optim.Optimizer):
+            """Calls no `__init__`, as those do that stand around another one."""
+
+            def __init__(self, inner):
+                self.inner, self.param_groups, self.defaults = inner, inner.param_groups, {}
+
+            @base._use_grad_for_differentiable
+            def step(self):
+                self.inner.step()
+                return lib.is_grad_enabled()
+
+        one, two = lib.ones(1, requires_grad=True), lib.ones(2, dtype=lib.float64)
+        one.grad = lib.ones(1)
+        wrapping = Wrapping(lib.optim.SGD([one], 0.5))
+        wrapping.defaults["differentiable"] = False
+        groups = lib.optim.Optimizer._group_tensors_by_device_and_dtype([[one, two], []], True)
+        kept = {str(kind): (len(parts[0]), parts[1], at) for (_, kind), (parts, at) in groups.items()}
+        return wrapping.step(), one.item(), kept
+
+    assert found(funtorch) == found(torch)
