@@ -32,7 +32,7 @@ def save_safetensors(
                 f"{other!r} and {name!r} share memory, which a safetensors file cannot hold: save "
                 "one of them, or a clone"
             )
-    arrays = {name: np.ascontiguousarray(to_host(t)) for name, t in tensors.items()}
+    arrays = {name: np.asarray(to_host(t), order="C") for name, t in tensors.items()}
     with archive.replacing(os.fspath(path)) as file:
         file.write(_library().save(arrays, metadata))
 

@@ -7,19 +7,33 @@ from typing import Any
 
 from funtorch.ops.creation import empty
 from funtorch.ops.memory import _clone
-from funtorch.overrides import no_override
+from funtorch.overrides import LAYOUTS, no_override, overrides
 from funtorch.tensor import Tensor, as_subclass, copy_window
 from funtorch.tensor_text import text_of
 
 
-class Parameter(Tensor):
-    """A tensor that becomes a parameter of the module it is assigned to."""
+class _ParameterMeta(type(Tensor)):  # type: ignore[misc]
+    """A tensor of another class is a Parameter too, once it was made one."""
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        return type.__instancecheck__(cls, instance) or (
+            cls is Parameter and isinstance(instance, Tensor) and hasattr(instance, "_is_param")
+        )
+
+
+class Parameter(Tensor, metaclass=_ParameterMeta):
+    """A tensor that becomes a parameter of the module it is assigned to.
+
+    Of a subclass that takes part in calls (`__torch_function__`) it is an instance of that subclass.
+    """
 
     __torch_function__ = staticmethod(no_override)  # type: ignore[assignment]
 
     def __new__(cls, data: Any = None, requires_grad: bool = True) -> Any:
         if data is None:
             data = empty(0)
+        if cls is Parameter and overrides(type(data)) and type(data) not in LAYOUTS:
+            return _marked(data, requires_grad)
         made = as_subclass(data.detach(), cls)
         made._requires = bool(requires_grad)
         return made
@@ -41,6 +55,21 @@ class Parameter(Tensor):
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         return _rebuild_parameter, (self.detach(), self.requires_grad)
+
+
+def _marked(data: Tensor, requires_grad: bool) -> Any:
+    """A leaf of the class of `data` that counts as a Parameter."""
+    made: Any = data.detach().requires_grad_(requires_grad)
+    if type(made) is not type(data):
+        raise RuntimeError(
+            "Creating a Parameter from an instance of type "
+            f"{type(data).__name__} requires that detach() returns an instance of the same type, "
+            f"but return type {type(made).__name__} was found instead. To use the type as a "
+            "Parameter, please correct the detach() semantics defined by its __torch_dispatch__() "
+            "implementation."
+        )
+    made._is_param = True
+    return made
 
 
 def _rebuild_parameter(data: Tensor, requires_grad: bool) -> Parameter:

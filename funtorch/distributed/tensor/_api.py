@@ -1,0 +1,233 @@
+"""DTensor: a tensor that several processes hold together."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from funtorch.distributed import _functional_collectives as collectives
+from funtorch.distributed.device_mesh import DeviceMesh
+from funtorch.distributed.tensor._redistribute import Redistributed, held
+from funtorch.distributed.tensor.placement_types import Partial, Placement, Replicate, Shard
+from funtorch.overrides import DisableTorchFunctionSubclass
+from funtorch.size import Size
+from funtorch.tensor import Tensor, as_subclass, size_of
+
+Placements = tuple[Placement, ...]
+
+
+class DTensor(Tensor):
+    """What this process holds of a tensor, with the mesh and the placements that say what it is.
+
+    A function of DTensors first makes them whole in every process, and its results are replicated:
+    values are PyTorch's, while PyTorch's rules may leave results cut. `shape` is that of the whole.
+    """
+
+    device_mesh: DeviceMesh
+    placements: Placements
+    _whole: tuple[int, ...]
+
+    @staticmethod
+    def from_local(
+        local_tensor: Tensor,
+        device_mesh: DeviceMesh | None = None,
+        placements: Sequence[Placement] | None = None,
+        *,
+        run_check: bool = False,
+        shape: Sequence[int] | None = None,
+        stride: Sequence[int] | None = None,
+    ) -> DTensor:
+        """A DTensor of what each process has. shape: of the whole, where chunks differ in size."""
+        mesh = _mesh(device_mesh)
+        placed = _normal(placements, mesh, local_tensor.ndim)
+        whole = list(size_of(local_tensor))
+        for i, placement in enumerate(placed):
+            if isinstance(placement, Shard):
+                whole[placement.dim] *= mesh.size(i)
+        return _made(local_tensor, mesh, placed, whole if shape is None else shape)
+
+    def detach(self) -> DTensor:
+        """The same without its past."""
+        with DisableTorchFunctionSubclass():
+            return _made(Tensor.detach(self), self.device_mesh, self.placements, self._whole)
+
+    def to_local(self, *, grad_placements: Sequence[Placement] | None = None) -> Tensor:
+        """What this process holds, on the same memory."""
+        with DisableTorchFunctionSubclass():
+            return self.view_as(self)
+
+    def redistribute(
+        self,
+        device_mesh: DeviceMesh | None = None,
+        placements: Sequence[Placement] | None = None,
+        *,
+        async_op: bool = False,
+    ) -> DTensor:
+        """The same tensor under other placements."""
+        if placements is None:
+            raise RuntimeError("placements is needed for redistribute!")
+        placed = _normal(placements, self.device_mesh, len(self._whole))
+        for old, new in zip(self.placements, placed, strict=True):
+            if isinstance(new, Partial) and old != new:
+                raise RuntimeError(
+                    "Can not redistribute to Partial, redistributing to Partial is for internal "
+                    "use only!"
+                )
+        local = self.to_local()
+        if placed != self.placements:
+            local = Redistributed.apply(
+                local, self.device_mesh, self.placements, placed, self._whole
+            )
+        return _made(local, self.device_mesh, placed, self._whole)
+
+    def full_tensor(self, *, grad_placements: Sequence[Placement] | None = None) -> Tensor:
+        """The whole, in every process."""
+        return self.redistribute(placements=[Replicate()] * self.device_mesh.ndim).to_local()
+
+    @property
+    def _local_tensor(self) -> Tensor:
+        return self.to_local()
+
+    @property
+    def shape(self) -> Size:
+        """Of the whole."""
+        return Size(self._whole)
+
+    def size(self, dim: int | None = None) -> Any:
+        """Of the whole, or one extent of it."""
+        return self.shape if dim is None else self._whole[dim]
+
+    def numel(self) -> int:
+        """Elements of the whole."""
+        return self.shape.numel()
+
+    @property
+    def grad(self) -> DTensor | None:  # type: ignore[override]
+        """The gradient, placed as the tensor is."""
+        local = Tensor.grad.__get__(self)  # type: ignore[attr-defined]
+        if local is None:
+            return None
+        placed = tuple(Replicate() if p.is_partial() else p for p in self.placements)
+        return _made(local, self.device_mesh, placed, self._whole)
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        local = value.to_local() if isinstance(value, DTensor) else value
+        Tensor.grad.__set__(self, local)  # type: ignore[attr-defined]
+
+    def __repr__(self, *, tensor_contents: Any = None) -> str:
+        placed, mesh = self.placements, self.device_mesh
+        return f"DTensor(local_tensor={self.to_local()}, device_mesh={mesh}, placements={placed})"
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Call a function on whole tensors; what it returns is replicated."""
+        if func in _about_itself():
+            return func(*args, **(kwargs or {}))
+        given: list[DTensor] = []
+        whole = _each((args, kwargs or {}), DTensor, lambda x: (given.append(x), _operand(x))[1])
+        if _writes(func) and any(not p.is_replicate() for p in given[0].placements):
+            if given[0].device_mesh.size() > 1:
+                raise NotImplementedError(
+                    f"{func.__name__} writes into a DTensor that is not replicated"
+                )
+        result = func(*whole[0], **whole[1])
+        mesh = given[0].device_mesh
+        everywhere = (Replicate(),) * mesh.ndim
+        if _writes(func) and isinstance(result, Tensor):
+            return given[0]
+        return _each(result, Tensor, lambda x: _made(x, mesh, everywhere, size_of(x)))
+
+
+@functools.cache
+def _about_itself() -> set[Any]:
+    """What a DTensor answers of what it holds here: its place on the tape, dtype, device and such."""
+    made = {getattr(Tensor, name) for name in _OWN_METHODS}
+    of_values = {"T", "H", "mT", "mH", "real", "imag", "data"}
+    for name, held in vars(Tensor).items():
+        if isinstance(held, property) and name not in of_values:
+            made |= {held.__get__, held.__set__, held.__delete__}
+    return made
+
+
+_OWN_METHODS = (
+    "backward",
+    "is_complex",
+    "is_floating_point",
+    "register_hook",
+    "register_post_accumulate_grad_hook",
+    "requires_grad_",
+    "retain_grad",
+)
+
+
+def _operand(tensor: DTensor) -> Tensor:
+    return tensor.to_local() if tensor.device_mesh.size() == 1 else tensor.full_tensor()
+
+
+def _writes(func: Callable[..., Any]) -> bool:
+    name = func.__name__
+    return name == "__setitem__" or (name.endswith("_") and not name.endswith("__"))
+
+
+def _each(value: Any, kind: type, change: Callable[[Any], Any]) -> Any:
+    """Containers with what is of a kind in them changed."""
+    if isinstance(value, kind):
+        return change(value)
+    if isinstance(value, dict):
+        return {key: _each(held, kind, change) for key, held in value.items()}
+    if isinstance(value, tuple | list):
+        parts = [_each(part, kind, change) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    return value
+
+
+def _made(local: Tensor, mesh: DeviceMesh, placements: Placements, shape: Sequence[int]) -> DTensor:
+    made: DTensor = as_subclass(local.view_as(local), DTensor)
+    made.device_mesh, made.placements, made._whole = mesh, placements, tuple(shape)
+    return made
+
+
+def _mesh(mesh: DeviceMesh | None) -> DeviceMesh:
+    if mesh is None:
+        raise RuntimeError("a DTensor needs a device_mesh: none is in force")
+    return mesh
+
+
+def _normal(placements: Sequence[Placement] | None, mesh: DeviceMesh, ndim: int) -> Placements:
+    """One placement for each dimension of the mesh (by default replicated), from the front."""
+    given = [Replicate() for _ in range(mesh.ndim)] if placements is None else list(placements)
+    if len(given) != mesh.ndim:
+        raise ValueError(
+            f"`placements` must have the same length as `device_mesh.ndim`! Found placements "
+            f"length: {len(given)}, and device_mesh.ndim: {mesh.ndim}."
+        )
+    return tuple(Shard(p.dim % ndim) if isinstance(p, Shard) and ndim else p for p in given)
+
+
+def distribute_tensor(
+    tensor: Tensor,
+    device_mesh: DeviceMesh | None = None,
+    placements: Sequence[Placement] | None = None,
+    *,
+    src_data_rank: int | None = 0,
+) -> DTensor:
+    """A DTensor of a whole tensor. src_data_rank: whose data counts; None: each its own."""
+    mesh = _mesh(device_mesh)
+    placed = _normal(placements, mesh, tensor.ndim)
+    if not tensor.is_leaf:
+        raise RuntimeError(
+            "`distribute_tensor` should be used to distribute leaf tensors! but found non-leaf "
+            "tensor!"
+        )
+    data = tensor.detach()
+    if src_data_rank is not None:
+        for i in range(mesh.ndim):
+            if mesh.size(i) > 1:
+                first = mesh.mesh.select(i, src_data_rank).reshape(-1)[0]
+                data = collectives.broadcast(data, int(first), (mesh, i))
+    made = _made(held(data, mesh, placed).contiguous(), mesh, placed, size_of(tensor))
+    return made.requires_grad_(tensor.requires_grad)
