@@ -129,16 +129,15 @@ class DTensor(Tensor):
             return func(*args, **(kwargs or {}))
         given: list[DTensor] = []
         whole = _each((args, kwargs or {}), DTensor, lambda x: (given.append(x), _operand(x))[1])
-        if _writes(func) and any(not p.is_replicate() for p in given[0].placements):
-            if given[0].device_mesh.size() > 1:
-                raise NotImplementedError(
-                    f"{func.__name__} writes into a DTensor that is not replicated"
-                )
+        first = given[0]
+        cut = any(not placement.is_replicate() for placement in first.placements)
+        if _writes(func) and cut and first.device_mesh.size() > 1:
+            raise NotImplementedError(f"{func.__name__} writes into a DTensor that is cut")
         result = func(*whole[0], **whole[1])
-        mesh = given[0].device_mesh
+        mesh = first.device_mesh
         everywhere = (Replicate(),) * mesh.ndim
         if _writes(func) and isinstance(result, Tensor):
-            return given[0]
+            return first
         return _each(result, Tensor, lambda x: _made(x, mesh, everywhere, size_of(x)))
 
 
@@ -147,9 +146,9 @@ def _about_itself() -> set[Any]:
     """What a DTensor answers of what it holds here: its place on the tape, dtype, device and such."""
     made = {getattr(Tensor, name) for name in _OWN_METHODS}
     of_values = {"T", "H", "mT", "mH", "real", "imag", "data"}
-    for name, held in vars(Tensor).items():
-        if isinstance(held, property) and name not in of_values:
-            made |= {held.__get__, held.__set__, held.__delete__}
+    for name, found in vars(Tensor).items():
+        if isinstance(found, property) and name not in of_values:
+            made |= {found.__get__, found.__set__, found.__delete__}
     return made
 
 
@@ -178,7 +177,7 @@ def _each(value: Any, kind: type, change: Callable[[Any], Any]) -> Any:
     if isinstance(value, kind):
         return change(value)
     if isinstance(value, dict):
-        return {key: _each(held, kind, change) for key, held in value.items()}
+        return {key: _each(part, kind, change) for key, part in value.items()}
     if isinstance(value, tuple | list):
         parts = [_each(part, kind, change) for part in value]
         return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
