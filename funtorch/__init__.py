@@ -219,6 +219,7 @@ _LAZY = (
     "onnx",
     "profiler",
     "quantization",
+    "quasirandom",
     "signal",
     "tensorflow",
     "testing",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import weakref
 
 import pytest
 
@@ -189,3 +190,18 @@ CHECKS = {
 @pytest.mark.parametrize("name", CHECKS)
 def test_checks_and_symbols(name: str) -> None:
     assert outcome(CHECKS[name], funtorch) == outcome(CHECKS[name], torch)
+
+
+def test_swapped_tensors() -> None:
+    seen = []
+    for t in (funtorch, torch):
+        a, b = t.nn.Parameter(t.ones(2)), t.tensor([3.0, 4.0, 5.0])
+        b.tag = "b"
+        t.utils.swap_tensors(a, b)
+        (b * 2).sum().backward()
+        seen.append((type(a).__name__, a.tolist(), a.tag, type(b).__name__, b.grad.tolist()))
+        held = weakref.ref(a)
+        with pytest.raises(RuntimeError, match="weakref"):
+            t.utils.swap_tensors(a, b)
+        del held
+    assert seen[0] == seen[1]

@@ -170,6 +170,12 @@ def _scaled_sum(base: Array, product: Array, beta: Scalar, alpha: Scalar) -> Arr
     return (scaled + product).astype(base.dtype)
 
 
+@composite()
+def spmm(self: Tensor, mat2: Tensor) -> Tensor:
+    """`mm`, which takes sparse matrices too. [n, k], [k, m] -> [n, m]"""
+    return mm(self, mat2)
+
+
 def _fused(
     name: str,
     multiply: Any,

@@ -46,6 +46,7 @@ def _check(one: Any, other: Any) -> None:
 
 
 @for_both("mm")
+@for_both("spmm")
 def mm(self: Any, mat2: Any) -> Any:
     """[m, k] @ [k, n]: strided if one of them is, else in the layout of the first."""
     if not isinstance(self, Composed):
