@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import threading
 import traceback
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,6 +20,15 @@ from funtorch.lowering.aval import META, Aval, Place, aval_of
 from funtorch.lowering.x64 import x64
 
 Lower = Callable[[Sequence[Any], Sequence[Any], Any], tuple[Any, ...]]
+
+
+_ops: dict[str, weakref.WeakSet[Op]] = {}
+
+
+def op_named(name: str) -> Op | None:
+    """The op of this name; None if there is none, or more than one."""
+    found = list(_ops.get(name, ()))
+    return found[0] if len(found) == 1 else None
 
 
 class Op:
@@ -31,7 +41,7 @@ class Op:
     would else be compiled anew for every extent of what they look at.
     """
 
-    __slots__ = ("host", "label", "lower", "name", "residuals")
+    __slots__ = ("__weakref__", "host", "label", "lower", "name", "residuals")
 
     def __init__(
         self,
@@ -47,6 +57,7 @@ class Op:
         self.residuals = residuals
         self.host = host
         self.label = label or name
+        _ops.setdefault(name, weakref.WeakSet()).add(self)
 
     def __repr__(self) -> str:
         return f"Op({self.name})"

@@ -5,6 +5,7 @@
     programs/<name>.vhlo       StableHLO of an older version, for programs without Python
     programs/<name>.0.vhlo     of programs with open dimensions: at one size of them, and so on
     programs/<name>.stablehlo  instead of both: StableHLO as text, from the C++ front end
+    graphs/<name>.json         the same as a list of ops by the dispatcher's names (FX)
     onnx/<name>.onnx           the same as ONNX, without the weights
     weights.safetensors        every parameter, buffer, optimiser state and constant
     exec/<name>.<number>       executables: native code for one runtime and kind of processor
@@ -120,6 +121,7 @@ class Stored:
     executables: list[NativeCode] = dataclasses.field(default_factory=list)
     onnx: bytes | None = None
     fixed: list[Fixed] = dataclasses.field(default_factory=list)
+    graph: bytes | None = None
 
 
 @dataclasses.dataclass
@@ -149,6 +151,8 @@ def write(artifact: Artifact, target: Any) -> None:
         records.update({f"programs/{name}.{k}": v for k, v in forms.items() if v is not None})
         if stored.onnx is not None:
             records[f"onnx/{name}.onnx"] = stored.onnx
+        if stored.graph is not None:
+            records[f"graphs/{name}.json"] = stored.graph
         entries[name]["fixed"] = []
         for i, form in enumerate(stored.fixed):
             file = f"programs/{name}.{i}.vhlo"
@@ -255,7 +259,8 @@ def _stored(name: str, entry: dict[str, Any], records: Mapping[str, bytes]) -> S
         Fixed(form["sizes"], form["inputs"], form["outputs"], records[form["file"]])
         for form in entry.get("fixed", ())
     ]
-    return Stored(signature, program, vhlo, text, codes, onnx, fixed)
+    graph = records.get(f"graphs/{name}.json")
+    return Stored(signature, program, vhlo, text, codes, onnx, fixed, graph)
 
 
 def _assembled(manifest: dict[str, Any], records: dict[str, bytes]) -> Artifact:

@@ -11,10 +11,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from funtorch import containers
 from funtorch.compiler.state import within
 from funtorch.dispatch import read
 from funtorch.export.artifact import Leaf, Signature, Stored
 from funtorch.export.dims import Dim, Range, per_axis
+from funtorch.export.examples import AdditionalInputs, ShapesCollection
 from funtorch.export.structure import described
 from funtorch.func.stateful import Pure, purify
 from funtorch.lowering import Aval, Value, aot, aval_of
@@ -121,6 +123,9 @@ def axes_of(request: Request, dynamic_shapes: Any) -> Axes:
     _, leaves, _ = describe(request)
     if dynamic_shapes is None:
         return [{} for _ in leaves]
+    if isinstance(dynamic_shapes, ShapesCollection | AdditionalInputs):
+        others = lambda args, kwargs: describe(request._replace(args=args, kwargs=kwargs))[1]  # noqa: E731
+        return dynamic_shapes.axes(leaves, others)
     found: Axes = []
     names = request.names or argument_names(request.function, request.args, request.kwargs)
     given = dynamic_shapes
@@ -147,6 +152,11 @@ def axes_of(request: Request, dynamic_shapes: Any) -> Axes:
 def _collect(value: Any, spec: Any, where: str, found: Axes) -> None:
     if isinstance(value, Tensor):
         found.append(per_axis(spec, value.ndim, where))
+    elif type(value) in containers.by_class:
+        items, _, keys = containers.children_of(value, containers.by_class[type(value)])
+        for i, (key, item) in enumerate(zip(keys, items, strict=True)):
+            own = spec.get(key) if isinstance(spec, dict) else None if spec is None else spec[i]
+            _collect(item, own, f"{where}.{key}", found)
     elif isinstance(value, dict):
         for key, item in value.items():
             _collect(item, None if spec is None else spec.get(key), f"{where}[{key!r}]", found)

@@ -19,7 +19,7 @@ from funtorch import dtypes, fx
 from funtorch.dispatch import OpInfo, call
 from funtorch.export.artifact import Leaf, Signature
 from funtorch.export.build import Recording, placeholder
-from funtorch.lowering import Instance, instance, record
+from funtorch.lowering import Instance, Op, instance, record
 from funtorch.lowering.program import Step
 from funtorch.lowering.symbolic import is_symbolic
 from funtorch.ops import aten
@@ -55,12 +55,18 @@ class Recorded:
 
     __module__ = "recorded"
 
-    def __init__(self, inst: Instance, statics: Any = None) -> None:
-        self.info = OpInfo(inst.op)
-        self.place = inst.out_avals[0].place
-        self.split = len(inst.in_avals), len(inst.in_avals) + len(inst.scalar_types)
+    def __init__(self, op: Op, place: Any, split: tuple[int, int], statics: Any = None) -> None:
+        self.info = OpInfo(op)
+        self.place = place
+        self.split = split
         self.statics = statics
-        self.__name__ = re.sub(r"\W+", "_", inst.op.label)
+        self.__name__ = re.sub(r"\W+", "_", op.label)
+
+    @classmethod
+    def of(cls, inst: Instance, statics: Any = None) -> Recorded:
+        """The op of an instance."""
+        split = len(inst.in_avals), len(inst.in_avals) + len(inst.scalar_types)
+        return cls(inst.op, inst.out_avals[0].place, split, statics)
 
     def __call__(self, *args: Any) -> Any:
         first, second = self.split
@@ -94,6 +100,7 @@ class Expression:
     __module__ = "sizes"
 
     def __init__(self, text: str) -> None:
+        self.text = text
         self.tree = ast.parse(text, mode="eval").body
         self.names = sorted(
             {n.id for n in ast.walk(self.tree) if isinstance(n, ast.Name)} - _CALLS.keys()
@@ -201,8 +208,8 @@ class _Drawing:
         info = getattr(facade, "info", None)
         if facade is None or info is None or info.op is not op:
             if type(statics) is not tuple or not _spelled(statics):
-                return Recorded(inst, statics), (*tensors, *numbers), {}
-            return Recorded(inst), (*tensors, *numbers, *map(self._settled, statics)), {}
+                return Recorded.of(inst, statics), (*tensors, *numbers), {}
+            return Recorded.of(inst), (*tensors, *numbers, *map(self._settled, statics)), {}
         if facade.promote is not None:
             statics = statics[1:]  # the default dtype
         values = facade.signature.join(statics, tensors, numbers)

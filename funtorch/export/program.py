@@ -25,6 +25,7 @@ from funtorch.export.runtime import (
     present_state,
     state_of,
 )
+from funtorch.export.stored_graph import graph_from_bytes, graph_to_bytes
 from funtorch.func.stateful import module_state
 from funtorch.grad_mode import no_grad
 from funtorch.lowering import aot
@@ -34,10 +35,7 @@ from funtorch.tensor import Tensor
 
 
 class ExportedProgram:
-    """A module's forward as one program, with its state by name.
-
-    A loaded one has no FX graph: `graph_text()` shows the StableHLO instead.
-    """
+    """A module's forward as one program, with its state by name."""
 
     def __init__(
         self,
@@ -58,18 +56,27 @@ class ExportedProgram:
     @property
     def graph_signature(self) -> GraphSignature:
         """Which inputs and outputs are what."""
-        outputs = None if self._built is None else next(iter(reversed(self.graph.nodes))).args[0]
+        drawable = self._built is not None or self.program.graph is not None
+        outputs = next(iter(reversed(self.graph.nodes))).args[0] if drawable else None
         return graph_signature(self.program.signature, self._entries, outputs)
 
     @functools.cached_property
     def graph(self) -> fx.Graph:
-        """The program as an FX graph. RuntimeError if it was loaded: files hold StableHLO."""
+        """The program as an FX graph. RuntimeError if it was loaded from a file without one."""
         if self._built is None:
-            raise RuntimeError(
-                "this ExportedProgram was loaded, and files hold no FX graph: graph_text() shows "
-                "its StableHLO"
-            )
+            return self._loaded_graph()
         return drawn(self._built.signature, self._built.recording)
+
+    def _loaded_graph(self) -> fx.Graph:
+        if self.program.graph is None:
+            raise RuntimeError(
+                "the file of this ExportedProgram holds no FX graph (it is an older one, or from "
+                "C++): graph_text() shows its StableHLO"
+            )
+        try:
+            return graph_from_bytes(self.program.graph)
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise ArtifactError(f"the graph of this program cannot be read: {error}") from error
 
     @functools.cached_property
     def graph_module(self) -> fx.GraphModule:
@@ -134,7 +141,7 @@ class ExportedProgram:
         """What `save` writes."""
         if self._built is None:
             raise RuntimeError("this ExportedProgram was loaded: copy its file instead")
-        return assembled(
+        made = assembled(
             "exported_program",
             {"forward": self._built},
             self._state,
@@ -142,6 +149,8 @@ class ExportedProgram:
             self.constants,
             dict(extra_files or {}),
         )
+        made.programs["forward"].graph = graph_to_bytes(self.graph)
+        return made
 
 
 def assembled(

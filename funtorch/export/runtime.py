@@ -33,7 +33,8 @@ _EXPRESSION = re.compile(r"^(?:(\d+)\*)?([A-Za-z_]\w*)(?: ([+-]) (\d+))?$")
 class Program:
     """An exported program that can be called with tensors and a state by name.
 
-    ignored: for each stored executable that cannot be used here, why. onnx: the same as ONNX.
+    ignored: for each stored executable that cannot be used here, why. onnx, graph: the same
+    as ONNX, and as an FX graph.
     """
 
     def __init__(self, signature: Signature, exported: Any) -> None:
@@ -42,6 +43,7 @@ class Program:
         self.name = f"program_{next(_serial)}"
         self.ignored: list[str] = []
         self.onnx: bytes | None = None
+        self.graph: bytes | None = None
         self._codes: dict[Any, bytes] = {}
         self._loaded: dict[Any, native.Native] = {}
 
@@ -52,7 +54,7 @@ class Program:
             made = cls(stored.signature, aot.from_bytes(stored.jaxexport))
         except Exception as error:
             raise ArtifactError(f"the program {name!r} cannot be read: {error}") from error
-        made.onnx = stored.onnx
+        made.onnx, made.graph = stored.onnx, stored.graph
         for code in stored.executables:
             reason = native.unfit(code.target)
             if reason is None:

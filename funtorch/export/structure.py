@@ -6,6 +6,7 @@ from collections import namedtuple
 from collections.abc import Sequence
 from typing import Any
 
+from funtorch import containers
 from funtorch.tensor import Tensor
 
 _PLAIN = (bool, int, float, str, type(None))
@@ -19,6 +20,16 @@ def described(node: Any, leaves: list[Tensor], paths: list[str], path: str) -> A
         return {"leaf": len(leaves) - 1}
     if isinstance(node, _PLAIN):
         return {"value": node}
+    found = containers.by_class.get(type(node))
+    if found is not None:
+        children, context, names = containers.children_of(node, found)
+        places = zip(children, names, strict=True)
+        return {
+            "node": [described(x, leaves, paths, f"{path}.{n}") for x, n in places],
+            "type": found.name,
+            "names": names,
+            "context": described(found.dump(context), [], [], f"{path}'s context"),
+        }
     if isinstance(node, tuple | list):
         kind = "list" if isinstance(node, list) else "tuple"
         fields = getattr(node, "_fields", None)
@@ -36,7 +47,8 @@ def described(node: Any, leaves: list[Tensor], paths: list[str], path: str) -> A
         return {"dict": items}
     raise TypeError(
         f"{path} is a {type(node).__name__}: exported functions take and return tensors, numbers, "
-        "strings, None, and tuples, lists and dicts of those"
+        "strings, None, and tuples, lists and dicts of those; classes have to be registered "
+        "(torch.export.register_dataclass, torch.utils._pytree.register_pytree_node)"
     )
 
 
@@ -48,6 +60,12 @@ def rebuilt(spec: Any, leaves: Sequence[Any]) -> Any:
         return spec["value"]
     if "dict" in spec:
         return {k: rebuilt(x, leaves) for k, x in spec["dict"]}
+    if "node" in spec:
+        parts = [rebuilt(x, leaves) for x in spec["node"]]
+        found = containers.by_name.get(spec["type"])
+        if found is None:
+            return containers.Fields(zip(spec["names"], parts, strict=True))
+        return found.unflatten(parts, found.load(rebuilt(spec["context"], ())))
     items = [rebuilt(x, leaves) for x in spec.get("tuple", spec.get("list"))]
     if "fields" in spec:
         return namedtuple(spec["name"], spec["fields"])(*items)  # type: ignore[misc]
@@ -74,10 +92,18 @@ def differs(given: Any, wanted: Any, path: str) -> str | None:
                 if found:
                     return found
             return None
+    if "node" in given and "node" in wanted and given["type"] == wanted["type"]:
+        for a, b, name in zip(given["node"], wanted["node"], wanted["names"], strict=False):
+            found = differs(a, b, f"{path}.{name}")
+            if found:
+                return found
+        return f"{path} has other fields than the {given['type']} that the program was made for"
     return f"{path} is {_word(given)}, the program was made for {_word(wanted)}"
 
 
 def _word(spec: Any) -> str:
     if "leaf" in spec:
         return "a tensor"
+    if "node" in spec:
+        return f"a {spec['type']}"
     return next(iter(spec)) if "value" not in spec else repr(spec["value"])

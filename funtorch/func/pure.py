@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 
+from funtorch.containers import by_class
 from funtorch.dispatch import OpInfo, call, read
 from funtorch.grad_mode import capturing
 from funtorch.lowering import Aval, Captured, Op, aval_of, capture
@@ -41,6 +42,10 @@ def in_order(node: Any) -> Any:
     """Arguments or results whose dicts keep the order of their keys when they are flattened."""
     if type(node) is dict:
         return _InOrder({k: in_order(v) for k, v in node.items()})
+    found = by_class.get(type(node))
+    if found is not None:
+        children, context = found.flatten(node)
+        return found.unflatten([in_order(x) for x in children], context)
     if isinstance(node, tuple | list) and not isinstance(node, Tensor):
         parts = [in_order(x) for x in node]
         return type(node)(*parts) if hasattr(node, "_fields") else type(node)(parts)

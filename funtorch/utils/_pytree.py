@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from jax import tree_util
 
+from funtorch import containers
 from funtorch.size import Size
 
 PyTree: TypeAlias = Any
@@ -151,6 +152,18 @@ def register_pytree_node(
 ) -> None:
     """Make a class a node. One that is a node already is registered anew, with a warning."""
     known = cls in SUPPORTED_NODES
+    keyed = flatten_with_keys_fn
+    containers.register(
+        containers.Container(
+            cls,
+            serialized_type_name or f"{cls.__module__}.{cls.__qualname__}",
+            flatten_fn,
+            unflatten_fn,
+            keyed and (lambda node: [str(key).strip(".[]'") for key, _ in keyed(node)[0]]),
+            to_dumpable_context or (lambda context: context),
+            from_dumpable_context or (lambda context: context),
+        )
+    )
     SUPPORTED_NODES[cls] = NodeDef(cls, flatten_fn, unflatten_fn, flatten_with_keys_fn)
     if known:
         warnings.warn(
@@ -192,7 +205,13 @@ def register_dataclass(
         made, context = flatten(node)
         return list(zip(map(GetAttrKey, context[0]), made, strict=True)), context
 
-    register_pytree_node(cls, flatten, unflatten, flatten_with_keys_fn=with_keys)
+    register_pytree_node(
+        cls,
+        flatten,
+        unflatten,
+        serialized_type_name=serialized_type_name,
+        flatten_with_keys_fn=with_keys,
+    )
 
 
 def is_namedtuple_class(cls: type) -> bool:

@@ -1,5 +1,6 @@
 """torch.export: programs with fixed and symbolic shapes, their signature, files and errors."""
 
+import dataclasses
 import io
 import json
 import os
@@ -396,7 +397,10 @@ def test_files_of_every_version_open():
     golden = sorted((Path(__file__).parent / "golden").glob("*.ftpkg"))
     assert golden
     for path in golden:  # tanh([[1, 2], [3, 4]] x + [0.5, -0.5])
-        net = torch.export.load(path).module()
+        program = torch.export.load(path)
+        net = program.module()
+        if path.stem == "v1_graph":
+            assert "aten.linear(" in program.graph_module.code
         x = np.array([[0.1, 0.2], [-0.3, 0.4]], "float32")
         want = np.tanh(x @ np.array([[1.0, 3.0], [2.0, 4.0]]) + np.array([0.5, -0.5]))
         np.testing.assert_allclose(net(torch.from_numpy(x)).detach(), want, atol=1e-6)
@@ -414,3 +418,69 @@ def test_dictionaries_keep_their_order():
     found = torch.export.export(Pair(), (given,), kwargs).module()(given, **kwargs)
     assert list(found) == ["z", "a"]
     assert found["z"].tolist() == [[7.0] * 3] * 2 and found["a"].tolist() == [-1.0] * 4
+
+
+@dataclasses.dataclass
+class Point:
+    x: object
+    y: object
+    name: str = "p"
+
+
+class Box:
+    def __init__(self, held):
+        self.held = held
+
+
+class Moves(nn.Module):
+    def forward(self, point, box):
+        again = {"b": point.y * 2, "a": box.held["z"] + box.held["c"]}
+        return Point(point.x + 1, again), Box({"z": point.x, "c": point.y.sum(0)})
+
+
+def test_classes_as_arguments_and_results():
+    torch.export.register_dataclass(Point)
+    torch.utils._pytree.register_pytree_node(
+        Box, lambda b: ([b.held], None), lambda parts, _: Box(*parts), serialized_type_name="tests.Box"
+    )
+    given = Point(torch.zeros(2, 3), torch.ones(2, 3)), Box({"z": torch.ones(3), "c": torch.zeros(3)})
+    sizes = {"point": {"x": {0: Dim("n")}, "y": {0: Dim("n")}}, "box": None}
+    with pytest.raises(TypeError, match="registered"):
+        torch.export.export(nn.Identity(), (object(),))
+    program = torch.export.export(Moves(), given, dynamic_shapes=sizes)
+    file = io.BytesIO()
+    torch.export.save(program, file)
+    for known in (True, False):
+        file.seek(0)
+        net = torch.export.load(file).module()
+        if not known:  # a process without these classes
+            spec = net.program.signature.out_spec
+            for node in spec["tuple"]:
+                node["type"] = "elsewhere.Unknown"
+        point, box = net(Point(torch.ones(5, 3), torch.ones(5, 3)), given[1])
+        assert isinstance(point, Point) == known
+        assert point.x.tolist() == [[2.0] * 3] * 5 and list(point.y) == ["b", "a"]
+        assert point.y["b"].shape == (5, 3) and point.name == "p"
+        held = box.held if known else box["0"]
+        assert held["c"].tolist() == [5.0] * 3
+    with pytest.raises(RuntimeError, match=r"point.name is 'q', the program was made for 'p'"):
+        net(Point(torch.ones(5, 3), torch.ones(5, 3), "q"), given[1])
+
+
+def test_dimensions_by_tensor_and_by_example():
+    x, net = torch.ones(4, 3), nn.Linear(3, 2)
+    shapes = torch.export.ShapesCollection()
+    shapes[x] = {0: Dim("rows", min=2)}
+    more = torch.export.AdditionalInputs()
+    more.add((torch.ones(7, 3),))
+    for given in (shapes, more):
+        program = torch.export.export(net, (x,), dynamic_shapes=given)
+        assert program.module()(torch.ones(9, 3)).shape == (9, 2)
+        assert len(program.range_constraints) == 1
+    more.verify(program)
+    more.add((torch.ones(7, 2),))
+    with pytest.raises(RuntimeError):
+        more.verify(program)
+    shapes[torch.ones(1)] = {0: Dim("other")}
+    with pytest.raises(ValueError, match="not among the arguments"):
+        torch.export.export(net, (x,), dynamic_shapes=shapes)

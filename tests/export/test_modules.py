@@ -4,6 +4,7 @@ Modules that take the same arguments share a program. The files are opened in a 
 nothing of this one, and by the C++ loader; PyTorch says what is right.
 """
 
+import io
 import json
 import os
 import subprocess
@@ -287,15 +288,21 @@ def test_reloaded_in_another_process(reloaded, group, batch):
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_the_graph_computes_the_same(group):
+def test_the_loaded_graph_computes_the_same(group):
     torch.manual_seed(0)
     model = many(torch.nn, group).eval()
     args, other = (tuple(map(torch.from_numpy, arguments(group, n))) for n in (BATCH, OTHER))
     batch = tuple({0: Dim("batch", min=2, max=100)} for _ in args)
     for dims, given in ((None, args), (batch, other)):
-        program = torch.export.export(model, args, dynamic_shapes=dims)
+        file = io.BytesIO()
+        made = torch.export.export(model, args, dynamic_shapes=dims)
+        torch.export.save(made, file)
+        file.seek(0)
+        program = torch.export.load(file)
+        assert program.graph_module.code == made.graph_module.code
+        assert program.graph_signature == made.graph_signature
         signature = program.graph_signature
-        state = {**program.state_dict, **dict(model.named_buffers()), **program.constants}
+        state = {**program.state_dict, **dict(program.named_buffers()), **program.constants}
         named = {i.arg.name: state.get(i.target) for i in signature.input_specs}
         named.update(zip(signature.user_inputs, given, strict=True))
         named.update({f"c_{n.replace('.', '_')}": t for n, t in program.constants.items()})
