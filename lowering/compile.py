@@ -6,6 +6,7 @@ are not part of the structure: they begin as constants, and become inputs when t
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -27,6 +28,9 @@ from jax.sharding import SingleDeviceSharding
 
 Compiled = Callable[..., list[Any]]
 
+
+COMPILERS = min(os.cpu_count() or 1, 8)
+"""Pieces compiled at a time. XLA uses several cores for one only where it is large."""
 
 _PACKED = ("int4", "uint4", "int2", "uint2", "float4_e2m1fn")
 
@@ -107,6 +111,7 @@ class Cache:
         self.lock = threading.RLock()
         self.budget = self.BUDGET
         self._pool: ThreadPoolExecutor | None = None
+        self._helpers: ThreadPoolExecutor | None = None
 
     def grants(self, entry: Entry) -> bool:
         """May this structure be compiled whole? Takes the compilation off the budget."""
@@ -134,6 +139,13 @@ class Cache:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(1, thread_name_prefix="funtorch-compile")
         return self._pool.submit(work)
+
+    def compiling(self, work: Callable[[], Executable]) -> Future[Executable]:
+        """Compile now, beside others of the same trace."""
+        with self.lock:
+            if self._helpers is None:
+                self._helpers = ThreadPoolExecutor(COMPILERS, thread_name_prefix="funtorch-piece")
+        return self._helpers.submit(work)
 
     def clear(self) -> None:
         """Forget every executable."""

@@ -6,14 +6,16 @@ one cell whatever its length.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
 from funtorch.lowering.aval import Place
-from funtorch.lowering.compile import Executable, cache, compile_program
-from funtorch.lowering.program import Program, Step, decode, prune
+from funtorch.lowering.compile import Entry, Executable, cache, compile_program
+from funtorch.lowering.program import Program, ScalarPlan, Step, decode, prune
 from funtorch.lowering.scope import Scope, ancestors
 from funtorch.lowering.settings import settings
 from funtorch.lowering.x64 import x64
@@ -22,6 +24,22 @@ if TYPE_CHECKING:
     from funtorch.lowering.record import Trace
 
 Chain = list[Scope]
+
+
+class Piece(NamedTuple):
+    """A stretch of a program that is compiled by itself, or one view that the host makes.
+
+    end: where the stretch ends. leaves, made: positions that it reads, and those of its outputs
+    that are read later. entry: None for the host. structure: its flat trace and wanted outputs.
+    """
+
+    end: int
+    leaves: Sequence[int]
+    made: tuple[int, ...]
+    scalars: tuple[Any, ...]
+    entry: Entry | None
+    structure: tuple[Any, ...]
+    reason: str
 
 
 def run(
@@ -35,10 +53,21 @@ def run(
     program = prune(whole)
     chains = [ancestors(scope_of[step.first_output]) for step in program.steps]
     last_use = _last_uses(program)
+    pieces = [
+        _piece(program, first, last, last_use, scalars, trace.place)
+        for begin, end in cut(chains, 0, len(chains), 0)
+        for first, last in _by_host(program, begin, end, trace.place)
+    ]
+    compiling = _start_compiling(pieces, trace.place)
     env: dict[int, Any] = dict(zip(program.leaves, arrays, strict=True))
-    for begin, end in cut(chains, 0, len(chains), 0):
-        for first, last in _by_host(program, begin, end, trace.place):
-            _run_piece(program, first, last, last_use, env, scalars, trace.place)
+    for piece in pieces:
+        if piece.entry is None:
+            results = [_on_host(program.steps[piece.end - 1], env, piece.scalars, trace.place)]
+        else:
+            executable = _executable(piece, piece.entry, compiling, trace.place)
+            results = executable([env[p] for p in piece.leaves], piece.scalars)
+        env.update(zip(piece.made, results, strict=True))
+        _drop(piece.leaves, piece.end, last_use, env)
     return [env[position] for position in outputs]
 
 
@@ -95,9 +124,9 @@ def _on_host(step: Step, env: dict[int, Any], scalars: tuple[Any, ...], place: P
     inst = step.inst
     assert inst.op.host is not None
     arrays = [np.asarray(env[p]) for p in step.inputs]
-    own = scalars[step.first_scalar : step.first_scalar + len(inst.scalar_types)]
     with x64():
-        return [jax.device_put(np.array(a), place) for a in inst.op.host(arrays, own, inst.statics)]
+        array = inst.op.host(arrays, scalars, inst.statics)[0]
+        return jax.device_put(np.array(array), place)
 
 
 def _at_depth(chain: Chain, depth: int) -> Scope | None:
@@ -126,31 +155,58 @@ def _last_uses(program: Program) -> dict[int, int]:
     return last
 
 
-def _run_piece(
+def _piece(
     program: Program,
     begin: int,
     end: int,
     last_use: dict[int, int],
-    env: dict[int, Any],
     scalars: tuple[Any, ...],
     place: Place,
-) -> None:
-    """Execute steps begin..end, reading and writing `env`, and drop what is not read any more."""
+) -> Piece:
+    """Steps begin..end as a piece; its entry has seen it."""
     steps = program.steps[begin:end]
+    own = tuple(scalars[s.first_scalar + i] for s in steps for i in range(len(s.inst.scalar_types)))
     if len(steps) == 1 and steps[0].inst.op.host is not None and place.platform == "cpu":
-        env[steps[0].first_output] = _on_host(steps[0], env, scalars, place)[0]
-        _drop(steps[0].inputs, end, last_use, env)
-        return
+        return Piece(end, steps[0].inputs, (steps[0].first_output,), own, None, (), "")
     flat, leaves, made = _localised(steps)
-    kept = [p for p in made if last_use.get(p, -1) >= end]
-    own_scalars = tuple(
-        scalars[s.first_scalar + i] for s in steps for i in range(len(s.inst.scalar_types))
-    )
-    outputs = tuple(made[p] for p in kept)
-    executable = _executable(tuple(flat), outputs, own_scalars, place)
-    results = executable([env[p] for p in leaves], own_scalars)
-    env.update(zip(kept, results, strict=True))
-    _drop(leaves, end, last_use, env)
+    kept = tuple(p for p in made if last_use.get(p, -1) >= end)
+    key = (tuple(flat), tuple(made[p] for p in kept), (), place)
+    entry = cache.entry(key)
+    return Piece(end, leaves, kept, own, entry, key[:2], entry.observe(own))
+
+
+def _start_compiling(pieces: Sequence[Piece], place: Place) -> dict[Entry, Future[Executable]]:
+    """Compile what is missing, several at a time; the first pieces run meanwhile."""
+    missing: dict[Entry, Piece] = {}
+    for piece in pieces:
+        if piece.entry is not None and piece.entry.ready(piece.scalars) is None:
+            missing.setdefault(piece.entry, piece)
+    return {
+        # The plan of this moment has seen the scalars of every piece.
+        entry: cache.compiling(functools.partial(_compile, piece, entry, entry.plan, place))
+        for entry, piece in missing.items()
+    }
+
+
+def _compile(piece: Piece, entry: Entry, plan: ScalarPlan | None, place: Place) -> Executable:
+    assert plan is not None
+    program = decode(*piece.structure)
+    found = compile_program(program, plan, place, what="piece", reason=piece.reason)
+    entry.executable = found
+    return found
+
+
+def _executable(
+    piece: Piece, entry: Entry, compiling: dict[Entry, Future[Executable]], place: Place
+) -> Executable:
+    found = entry.ready(piece.scalars)
+    if found is None and entry in compiling:
+        found = compiling[entry].result()
+    if found is None or not found.plan.fits(piece.scalars):
+        # Equal pieces that differ in what is never an input (True and False), or another thread's.
+        plan = None if entry.plan is None else entry.plan.widened(piece.scalars)
+        found = _compile(piece, entry, plan, place)
+    return found
 
 
 def _drop(
@@ -179,18 +235,3 @@ def _localised(steps: Sequence[Step]) -> tuple[list[int], list[int], dict[int, i
             outer = step.first_output + offset
             made[outer] = own[outer] = len(own)
     return flat, leaves, made
-
-
-def _executable(
-    flat: tuple[int, ...], outputs: tuple[int, ...], scalars: tuple[Any, ...], place: Place
-) -> Executable:
-    entry = cache.entry((flat, outputs, (), place))
-    reason = entry.observe(scalars)
-    found = entry.ready(scalars)
-    if found is None:
-        plan = entry.plan
-        assert plan is not None
-        program = decode(flat, outputs)
-        found = compile_program(program, plan, place, what="piece", reason=reason)
-        entry.executable = found
-    return found

@@ -101,6 +101,25 @@ def test_a_loop_over_a_cell_compiles_the_same_for_all_lengths():
     assert grown <= 5, f"{grown} compilations for 25 new lengths"
 
 
+@pytest.mark.parametrize("numbers", [(True, False, True), (2, 3, 2), (0.5, 0.25, 4.0)])
+def test_equal_pieces_with_numbers_of_their_own(numbers):
+    class Plus(torch.nn.Module):
+        def __init__(self, number):
+            super().__init__()
+            self.number = number
+
+        def forward(self, x):
+            return (x + self.number) * 2
+
+    steps = [Plus(number) for number in numbers]
+    x, expected = torch.zeros(3), 0.0
+    with execution_mode("pieces"):
+        for step in [*steps, *steps]:
+            x = step(x)
+            expected = (expected + step.number) * 2
+        assert x.tolist() == [expected] * 3
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_every_mode_computes_the_same(mode):
     with execution_mode(mode):
