@@ -7,9 +7,10 @@ whatever comes after land in the same program. With `create_graph` they are tape
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections.abc import Sequence
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakValueDictionary
 
 from funtorch import dtypes
 from funtorch.anomaly import check_gradients, forward_origin
@@ -57,8 +58,17 @@ class Task:
 running: list[Task] = []
 """The backward passes that are under way, the innermost last."""
 
-listeners: WeakSet[Any] = WeakSet()
-"""Objects whose `after_backward` is called with the leaves whose gradient a backward pass changed."""
+listeners: WeakValueDictionary[int, Any] = WeakValueDictionary()
+_numbers = itertools.count()
+
+
+def listen(listener: Any) -> None:
+    """After a backward pass call `listener.after_backward(leaves whose gradient was changed)`.
+
+    Listeners are called in the order in which they came, which processes rely on.
+    """
+    listeners[next(_numbers)] = listener
+
 
 _changed: list[Tensor] = []
 
@@ -144,7 +154,7 @@ def _tell() -> None:
     if _changed and not running:
         leaves = _changed[:]
         _changed.clear()
-        for listener in list(listeners):
+        for _, listener in sorted(listeners.items()):
             listener.after_backward(leaves)
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from funtorch.distributed.buckets import broadcast_all
 from funtorch.distributed.collectives import barrier
 from funtorch.distributed.groups import get_rank, member_of
 from funtorch.distributed.objects import recv_object_list, send_object_list
-from funtorch.nn.parallel.buckets import broadcast_all
 from funtorch.optim import Optimizer
 from funtorch.tensor import Tensor
 

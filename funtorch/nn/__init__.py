@@ -175,6 +175,7 @@ from funtorch.nn.simple import (
     Tanhshrink,
     Threshold,
 )
+from funtorch.nn.sync_batch_norm import SyncBatchNorm
 from funtorch.nn.transformer import (
     MultiheadAttention,
     Transformer,
@@ -196,7 +197,6 @@ from funtorch.nn.vision import (
     MaxUnpool2d,
     MaxUnpool3d,
     RReLU,
-    SyncBatchNorm,
     Unfold,
     Upsample,
     UpsamplingBilinear2d,

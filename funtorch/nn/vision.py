@@ -7,7 +7,6 @@ from typing import Any
 from funtorch.nn import functional as F
 from funtorch.nn import init
 from funtorch.nn.module import Module
-from funtorch.nn.norm import _BatchNorm
 from funtorch.nn.parameter import Parameter
 from funtorch.nn.simple import REQUIRED, _layer
 from funtorch.ops.creation import empty
@@ -27,7 +26,6 @@ __all__ = [
     "MaxUnpool2d",
     "MaxUnpool3d",
     "RReLU",
-    "SyncBatchNorm",
     "Unfold",
     "Upsample",
     "UpsamplingBilinear2d",
@@ -236,52 +234,6 @@ class CrossMapLRN2d(Module):
 
     def extra_repr(self) -> str:
         return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"
-
-
-class SyncBatchNorm(_BatchNorm):
-    """Batch normalisation whose statistics span all processes; here there is one process."""
-
-    def __init__(
-        self,
-        num_features: int,
-        eps: float = 1e-5,
-        momentum: float | None = 0.1,
-        affine: bool = True,
-        track_running_stats: bool = True,
-        process_group: Any = None,
-        device: Any = None,
-        dtype: Any = None,
-        *,
-        bias: bool = True,
-    ) -> None:
-        super().__init__(
-            num_features, eps, momentum, affine, track_running_stats, device, dtype, bias=bias
-        )
-        self.process_group = process_group
-
-    def _check_input_dim(self, input: Tensor) -> None:
-        if input.ndim < 2:
-            raise ValueError(f"expected at least 2D input (got {input.ndim}D input)")
-
-    @classmethod
-    def convert_sync_batchnorm(cls, module: Module, process_group: Any = None) -> Module:
-        """The module with every batch normalisation in it replaced by one of this class."""
-        made = module
-        if isinstance(module, _BatchNorm):
-            made = cls(
-                module.num_features,
-                module.eps,
-                module.momentum,
-                module.affine,
-                module.track_running_stats,
-                process_group,
-            )
-            for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
-                setattr(made, name, getattr(module, name))
-            made.training = module.training
-        for name, child in module.named_children():
-            made.add_module(name, cls.convert_sync_batchnorm(child, process_group))
-        return made
 
 
 # Embeddings -------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
 import traceback
 import warnings
@@ -24,6 +25,7 @@ def plain(found):
 
 def main(library: str, cases: str, rank: int, folder: str) -> None:
     warnings.simplefilter("ignore")
+    os.environ["PAIR_FOLDER"] = f"{folder}/{library}"
     t = importlib.import_module(library)
     d = importlib.import_module(f"{library}.distributed")
     store = f"file://{folder}/store-{library}"

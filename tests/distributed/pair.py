@@ -27,7 +27,7 @@ def outcomes(cases: str, folder: Path) -> dict[str, list[dict]]:
         for rank in range(2)
     ]
     try:
-        statuses = [process.wait(120) for process in started]
+        statuses = [process.wait(400) for process in started]
     finally:
         for process in started:
             process.kill()

@@ -14,6 +14,7 @@ import funtorch.distributed as d
 
 EXPECTED = (
     "[0]: params[0] in this process with ((2, 3), 'torch.float32') appears not to match",
+    "SyncBatchNorm [True, True, True, True]",
     "[Rank 0]: Rank 1 failed to pass monitoredBarrier in 300 ms",
     "all_reduce: rank 0 waited for rank 1, which did not come within the timeout of 0.3 s",
     "recv: rank 0 waited for rank 1, which did not come within the timeout of 0.3 s",
@@ -35,7 +36,7 @@ def test_errors_say_who_and_what(tmp_path) -> None:
         )
         for rank in range(2)
     )
-    lines = first.communicate(timeout=120)[0].splitlines()
+    lines = first.communicate(timeout=300)[0].splitlines()
     second.communicate(timeout=60)
     assert (first.returncode, second.returncode) == (0, 3)
     assert len(lines) == len(EXPECTED)

@@ -143,6 +143,58 @@ def redundancy(t, d, rank):
     return state(model), own, saved[0]
 
 
+def sharded(t, d, rank):
+    fsdp, wrap = part(t, "fsdp"), part(t, "fsdp.wrap")
+    t.manual_seed(0)
+    inner = t.nn.Sequential(t.nn.Linear(3, 4), t.nn.Sequential(t.nn.Linear(4, 4), t.nn.Tanh()))
+    options = {"device_id": t.device("cpu")} if t.__name__ == "torch" else {}
+    model = fsdp.FullyShardedDataParallel(
+        inner,
+        auto_wrap_policy=wrap.ModuleWrapPolicy({t.nn.Linear}),
+        use_orig_params=True,
+        **options,
+    )
+    optimizer = t.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+    losses, norms = [], []
+    for step in range(3):
+        optimizer.zero_grad()
+        loss = model(batch(t, rank, step)).square().mean()
+        loss.backward()
+        norms.append(float(model.clip_grad_norm_(0.05)))
+        optimizer.step()
+        losses.append(loss.item())
+    with t.no_grad():  # PyTorch's full state on CPUs ends the process: outputs instead
+        return losses, norms, model(batch(t, 0))
+
+
+def sharded_in_place(t, d, rank):
+    fsdp, dm = part(t, "fsdp"), part(t, "device_mesh")
+    t.manual_seed(0)
+    model = t.nn.Sequential(t.nn.Linear(3, 4), t.nn.Tanh(), t.nn.Linear(4, 2))
+    mesh = dm.init_device_mesh("cpu", (2,))
+    fsdp.fully_shard(model[0], mesh=mesh)
+    fsdp.fully_shard(model, mesh=mesh)
+    optimizer = t.optim.Adam(model.parameters(), 0.1)
+    losses = []
+    for step in range(2):
+        optimizer.zero_grad()
+        loss = model(batch(t, rank, step)).square().mean()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    whole = [p.full_tensor() if hasattr(p, "full_tensor") else p for p in model.parameters()]
+    return losses, whole
+
+
+def meshes(t, d, rank):
+    mesh = part(t, "device_mesh").init_device_mesh("cpu", (2, 1), mesh_dim_names=("dp", "tp"))
+    x = t.ones(1) * (rank + 1)
+    d.all_reduce(x, group=mesh.get_group("dp"))
+    d.all_reduce(x, group=mesh.get_group("tp"))
+    facts = [mesh.shape, mesh.get_local_rank("dp"), mesh.get_local_rank("tp"), mesh["tp"].mesh]
+    return x, facts, mesh["dp"].mesh, list(mesh.get_coordinate()), mesh["dp"].size()
+
+
 CASES = {
     f.__name__: f for f in (averaged, accumulated, unused, hooked, uneven, sampled, redundancy)
-} | {"unfinished": unfinished}
+} | {f.__name__: f for f in (unfinished, sharded, sharded_in_place, meshes)}

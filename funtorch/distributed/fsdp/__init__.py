@@ -1,4 +1,4 @@
-"""torch.distributed.fsdp: sharded models of one process, whose share is everything."""
+"""torch.distributed.fsdp: models that processes train together. Parameters stay whole."""
 
 from funtorch.distributed.fsdp import fully_sharded_data_parallel, sharded_grad_scaler, wrap
 from funtorch.distributed.fsdp.fully_shard import FSDPModule, fully_shard

@@ -1,19 +1,22 @@
-"""`fully_shard`: a module that says of itself that processes share it; here one has it whole."""
+"""`fully_shard`: a module whose gradients processes average; each of them has it whole."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from funtorch.distributed.averaging import AverageAlways
+from funtorch.distributed.fsdp.averaging import together
 from funtorch.distributed.fsdp.casting import floats_as, parameters_as
 from funtorch.distributed.fsdp.options import CPUOffloadPolicy, MixedPrecisionPolicy, OffloadPolicy
-from funtorch.distributed.groups import init_process_group, is_initialized
+from funtorch.distributed.groups import init_process_group, is_initialized, member_of
 from funtorch.nn.module import Module
 
 
 class FSDPModule:
-    """What `fully_shard` adds to a module's class. With one process there is nothing to gather."""
+    """What `fully_shard` adds to a module's class. Parameters are whole: there is nothing to gather."""
 
     _mp_policy: MixedPrecisionPolicy
+    _averaging: AverageAlways
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The module's own forward, with the policy's types."""
@@ -31,7 +34,8 @@ class FSDPModule:
         """Parameters stay whole."""
 
     def set_requires_gradient_sync(self, value: bool, *, recurse: bool = True) -> None:
-        """Gradients are nobody else's here."""
+        """Average gradients after the next backward passes, or accumulate them only?"""
+        self._averaging.on = value and self._averaging.group.size() > 1
 
     def set_reshard_after_forward(self, value: bool, recurse: bool = True) -> None:
         """Parameters stay whole."""
@@ -40,7 +44,7 @@ class FSDPModule:
         """Parameters stay whole."""
 
     def set_is_last_backward(self, value: bool) -> None:
-        """Gradients are nobody else's here."""
+        """Gradients are averaged after each backward pass."""
 
     def set_modules_to_forward_prefetch(self, modules: Any) -> None:
         """Nothing is gathered."""
@@ -64,10 +68,12 @@ def fully_shard(
         raise NotImplementedError("fully_shard(offload_policy=CPUOffloadPolicy())")
     if mesh is None and not is_initialized():
         init_process_group()
+    group = member_of(None if mesh is None else mesh.get_group(mesh.ndim - 1))
     for part in [module] if isinstance(module, Module) else module:
         own = type(part)
         if isinstance(part, FSDPModule):
             raise ValueError("fully_shard has already been called on this module")
         part.__class__ = type(f"FSDP{own.__name__}", (FSDPModule, own), {})
         part._mp_policy = mp_policy or MixedPrecisionPolicy()
+        part._averaging = together(part, group, part._mp_policy.reduce_dtype)
     return module

@@ -1,4 +1,4 @@
-"""FullyShardedDataParallel in a group of one process, which keeps every parameter whole."""
+"""FullyShardedDataParallel: every process keeps every parameter whole, and gradients are averaged."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from funtorch.distributed.checkpoint.state_dict import (
     moved,
     set_optimizer_state_dict,
 )
+from funtorch.distributed.fsdp.averaging import together
 from funtorch.distributed.fsdp.casting import floats_as, parameters_as
 from funtorch.distributed.fsdp.options import (
     BackwardPrefetch,
@@ -26,7 +27,7 @@ from funtorch.distributed.fsdp.options import (
     StateDictType,
 )
 from funtorch.distributed.fsdp.wrap import wrapped_inside
-from funtorch.distributed.groups import member_of
+from funtorch.distributed.groups import get_rank, member_of
 from funtorch.distributed.names import WRAPPED
 from funtorch.nn.module import Module
 from funtorch.nn.utils.clip_grad import clip_grad_norm_
@@ -37,8 +38,10 @@ from funtorch.tensor import Tensor
 class FullyShardedDataParallel(Module):
     """Wraps a module; its `state_dict` has the names of the module alone.
 
-    Raises ValueError without a process group. What parts processes would share is accepted, and
-    means nothing with one; mixed precision means what it says.
+    Construction makes all members' parameters those of rank 0; after backward the outermost wrapper
+    averages the gradients of all that is in it. Whatever the strategy, no member gives memory away: the
+    numbers are those of sharding, the memory is that of DistributedDataParallel. Mixed precision means
+    what it says. Raises ValueError without a process group.
     """
 
     def __init__(
@@ -61,7 +64,8 @@ class FullyShardedDataParallel(Module):
         device_mesh: Any = None,
     ) -> None:
         super().__init__()
-        self.process_group = member_of(None if device_mesh is not None else process_group)
+        in_mesh = None if device_mesh is None else device_mesh.get_group(device_mesh.ndim - 1)
+        self.process_group = member_of(in_mesh or process_group)
         if cpu_offload is not None and cpu_offload.offload_params:
             raise NotImplementedError("FullyShardedDataParallel(cpu_offload=...)")
         self.sharding_strategy = sharding_strategy or ShardingStrategy.NO_SHARD
@@ -71,7 +75,11 @@ class FullyShardedDataParallel(Module):
         if device_id is not None:
             module.to(device_id)
         if auto_wrap_policy is not None:
-            options = {"mixed_precision": mixed_precision, "sharding_strategy": sharding_strategy}
+            options: dict[str, Any] = {
+                "process_group": self.process_group,
+                "mixed_precision": mixed_precision,
+                "sharding_strategy": sharding_strategy,
+            }
             wrapped_inside(
                 module, auto_wrap_policy, lambda part: FullyShardedDataParallel(part, **options)
             )
@@ -83,6 +91,7 @@ class FullyShardedDataParallel(Module):
         self._fsdp_wrapped_module = module
         self._register_load_state_dict_pre_hook(_with_wrapped_names)
         self._settings = StateDictSettings()
+        self._averaging = together(self, self.process_group, self.mixed_precision.reduce_dtype)
 
     @property
     def module(self) -> Module:
@@ -111,6 +120,8 @@ class FullyShardedDataParallel(Module):
         for name in [n for n in state if n not in before and n.startswith(prefix)]:
             value = state.pop(name)
             config = self._settings.state_dict_config
+            if getattr(config, "rank0_only", False) and get_rank() != 0:
+                continue
             state[name.replace(f"{WRAPPED}.", "")] = moved(value, config.offload_to_cpu)
         return state
 
@@ -120,8 +131,13 @@ class FullyShardedDataParallel(Module):
 
     @contextlib.contextmanager
     def no_sync(self) -> Iterator[None]:
-        """Gradients are nobody else's here."""
-        yield
+        """Within this context gradients are accumulated without being averaged."""
+        before = self._averaging.on
+        self._averaging.on = False
+        try:
+            yield
+        finally:
+            self._averaging.on = before
 
     # What users call on the class ---------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Options of fully sharded models. With one process nothing is sharded: most are kept, not used."""
+"""Options of fully sharded models. Parameters stay whole here: most are kept, not used."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class ShardingStrategy(Enum):
-    """What the processes share out: with one, nothing."""
+    """What the processes share out: here nothing."""
 
     FULL_SHARD = auto()
     SHARD_GRAD_OP = auto()
@@ -25,7 +25,7 @@ class BackwardPrefetch(Enum):
 
 
 class StateDictType(Enum):
-    """Which state `state_dict` gives: all the same, with one process."""
+    """Which state `state_dict` gives: all the same, since parameters are whole."""
 
     FULL_STATE_DICT = auto()
     LOCAL_STATE_DICT = auto()
@@ -61,7 +61,7 @@ class StateDictConfig:
 
 @dataclass
 class FullStateDictConfig(StateDictConfig):
-    """rank0_only: the first process only, which is this one."""
+    """rank0_only: on other processes than the first it is empty."""
 
     rank0_only: bool = False
 
@@ -87,7 +87,7 @@ class OptimStateDictConfig:
 
 @dataclass
 class FullOptimStateDictConfig(OptimStateDictConfig):
-    """rank0_only: the first process only, which is this one."""
+    """rank0_only: on other processes than the first it is empty."""
 
     rank0_only: bool = False
 

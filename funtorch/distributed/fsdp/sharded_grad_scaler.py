@@ -1,7 +1,7 @@
-"""The scaler for sharded models: with one process, GradScaler."""
+"""The scaler for sharded models: GradScaler, since gradients are averaged."""
 
 from funtorch.amp import GradScaler
 
 
 class ShardedGradScaler(GradScaler):
-    """Scales the loss; what a step finds infinite, all processes would agree on."""
+    """Scales the loss; what is infinite anywhere is so in the mean, for all."""

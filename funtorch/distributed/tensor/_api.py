@@ -9,7 +9,9 @@ from typing import Any
 from funtorch.distributed import _functional_collectives as collectives
 from funtorch.distributed.device_mesh import DeviceMesh
 from funtorch.distributed.tensor._redistribute import Redistributed, held
+from funtorch.distributed.tensor._rules import on_parts
 from funtorch.distributed.tensor.placement_types import Partial, Placement, Replicate, Shard
+from funtorch.func.pure import tree
 from funtorch.overrides import DisableTorchFunctionSubclass
 from funtorch.size import Size
 from funtorch.tensor import Tensor, as_subclass, size_of
@@ -20,8 +22,9 @@ Placements = tuple[Placement, ...]
 class DTensor(Tensor):
     """What this process holds of a tensor, with the mesh and the placements that say what it is.
 
-    A function of DTensors first makes them whole in every process, and its results are replicated:
-    values are PyTorch's, while PyTorch's rules may leave results cut. `shape` is that of the whole.
+    Pointwise functions, products and sums are carried out on what each process holds (`_rules`). All
+    others first make their operands whole in every process, and their results are replicated: values
+    are PyTorch's, while PyTorch's rules may leave results cut. `shape` is that of the whole.
     """
 
     device_mesh: DeviceMesh
@@ -127,6 +130,9 @@ class DTensor(Tensor):
         """Call a function on whole tensors; what it returns is replicated."""
         if func in _about_itself():
             return func(*args, **(kwargs or {}))
+        found = _on_parts(func, args, kwargs or {})
+        if found is not None:
+            return found
         given: list[DTensor] = []
         whole = _each((args, kwargs or {}), DTensor, lambda x: (given.append(x), _operand(x))[1])
         first = given[0]
@@ -139,6 +145,34 @@ class DTensor(Tensor):
         if _writes(func) and isinstance(result, Tensor):
             return first
         return _each(result, Tensor, lambda x: _made(x, mesh, everywhere, size_of(x)))
+
+
+_RANDOM = ("rand", "dropout", "bernoulli", "multinomial", "normal", "uniform")
+
+
+def _on_parts(func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """The result of a function on what each process holds; None where there is no rule for it."""
+    leaves = tree.tree_leaves((args, kwargs), is_leaf=lambda x: isinstance(x, Tensor))
+    given = [leaf for leaf in leaves if isinstance(leaf, DTensor)]
+    if given[0].device_mesh.size() == 1 or _writes(func):
+        return None
+    name = func.__name__
+    if any(type(x) is Tensor and x.ndim for x in leaves):
+        raise RuntimeError(
+            f"{name} got mixed torch.Tensor and DTensor, need to convert all torch.Tensor to "
+            "DTensor before calling distributed operators!"
+        )
+    if any(word in name for word in _RANDOM):
+        raise NotImplementedError(f"{name} of a DTensor: processes draw numbers of their own")
+
+    def run(operands: Sequence[Tensor]) -> Any:
+        fill = iter(operands)
+        own_args, own_kwargs = _each((args, kwargs), DTensor, lambda _: next(fill))
+        return func(*own_args, **own_kwargs)
+
+    short = name.strip("_")
+    short = short[1:] if short in ("radd", "rmul") else short
+    return on_parts(short, run, given, len(leaves), _made)
 
 
 @functools.cache

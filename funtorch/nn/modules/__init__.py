@@ -25,6 +25,7 @@ from funtorch.nn import (
     rnn,
     simple,
     state,
+    sync_batch_norm,
     transformer,
     vision,
 )
@@ -34,7 +35,7 @@ from funtorch.nn.modules import utils
 _FILES: dict[str, tuple[ModuleType, ...]] = {
     "activation": (simple, transformer, layers, vision),
     "adaptive": (loss_layers,),
-    "batchnorm": (norm, lazy, vision),
+    "batchnorm": (norm, lazy, sync_batch_norm),
     "channelshuffle": (padding,),
     "container": (containers,),
     "conv": (conv, lazy),

@@ -8,20 +8,20 @@ next program. So a step has one barrier, whatever the number of parameters.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from funtorch.autograd.engine import listeners
+from funtorch.autograd.engine import listen
 from funtorch.distributed.algorithms.join import Join, Joinable, JoinHook
+from funtorch.distributed.averaging import Averaging, Hook
+from funtorch.distributed.buckets import broadcast_all
 from funtorch.distributed.collectives import all_reduce
 from funtorch.distributed.groups import ProcessGroup, member_of
 from funtorch.distributed.objects import all_gather_object
 from funtorch.distributed.reducing import ReduceOp
-from funtorch.futures import Future
-from funtorch.grad_mode import mode, no_grad
+from funtorch.grad_mode import mode
 from funtorch.nn.module import Module
-from funtorch.nn.parallel.buckets import GradBucket, broadcast_all, bucketed, flat, pieces
 from funtorch.nn.parallel.data_parallel import moved
 from funtorch.ops.creation import zeros_like
 from funtorch.ops.from_data import tensor
@@ -72,16 +72,14 @@ class DistributedDataParallel(Module, Joinable):
         self.gradient_as_bucket_view = gradient_as_bucket_view
         self.broadcast_buffers = broadcast_buffers is not False
         self.require_backward_grad_sync = self.require_forward_param_sync = True
-        self._comm_hook: tuple[Any, Callable[..., Future[Tensor]]] | None = None
         self._alone = self.process_group.size() == 1
-        self._shared = parameters
         most = 25.0 if bucket_cap_mb is None else bucket_cap_mb
-        self._buckets = bucketed(reversed(parameters), most * 2**20)
+        some = find_unused_parameters or static_graph
+        self._averaging = Averaging(parameters, self.process_group, most, some)
         self._awaited: set[int] | None = None  # parameters whose gradient is still to come
         self._came: set[int] = set()
-        self._divisor = self.process_group.size()
         if not self._alone:
-            listeners.add(self)
+            listen(self)
             if init_sync:
                 _check_alike(parameters, self.process_group)
                 self._broadcast([p for _, p in named], 0)
@@ -107,19 +105,23 @@ class DistributedDataParallel(Module, Joinable):
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the group: a copy belongs to the default one."""
-        return {k: v for k, v in self.__dict__.items() if k != "process_group"}
+        left_out = ("process_group", "_averaging")
+        return {k: v for k, v in self.__dict__.items() if k not in left_out}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self.process_group = member_of(None)
+        parameters = [p for p in self.module.parameters() if p.requires_grad]
+        some = self.find_unused_parameters or self.static_graph
+        self._averaging = Averaging(parameters, self.process_group, some=some)
         if not self._alone:
-            listeners.add(self)
+            listen(self)
 
     # Gradients ----------------------------------------------------------------------------------
 
     def _expected(self, outputs: Any) -> set[int]:
         """The parameters whose gradient a backward pass from these outputs will bring."""
-        every = {id(p) for p in self._shared}
+        every = self._averaging.ids()
         return every & _reached(outputs) if self.find_unused_parameters else every
 
     def _check_finished(self) -> None:
@@ -139,61 +141,23 @@ class DistributedDataParallel(Module, Joinable):
         """Average gradients once all that are expected have come. (The engine calls it.)"""
         if self._awaited is None:
             return
-        own = {id(p) for p in self._shared} & {id(leaf) for leaf in leaves}
+        own = self._averaging.ids() & {id(leaf) for leaf in leaves}
         self._came |= own
         self._awaited -= own
         if own and (self.static_graph or not self._awaited):
             self._awaited = None
-            self._average([p.grad for p in self._shared])
+            self._average([p.grad for p in self._averaging.parameters])
 
     def _average(self, grads: list[Tensor | None]) -> None:
-        """grads: of each parameter, or None; those that are used anywhere are set to the mean."""
-        some = self.find_unused_parameters or self.static_graph
-        used = self._used_anywhere() if some else {id(p) for p in self._shared}
-        held = {id(p): g for p, g in zip(self._shared, grads, strict=True)}
-        with no_grad():
-            rows = []
-            for bucket in self._buckets:
-                own = [held[id(p)] for p in bucket]
-                given = [zeros_like(p) if g is None else g for p, g in zip(bucket, own)]
-                rows.append(flat(given))
-            for bucket, row in zip(self._buckets, self._means(rows), strict=True):
-                for p, mean in zip(bucket, pieces(row, bucket), strict=True):
-                    if id(p) not in used:
-                        continue
-                    if p.grad is None:
-                        p.grad = mean.clone()
-                    else:
-                        p.grad.copy_(mean)
+        self._averaging.average(grads, self._came)
 
-    def _means(self, rows: list[Tensor]) -> list[Tensor]:
-        if self._comm_hook is None:
-            rows = [row.div(self._divisor) for row in rows]
-            works = [all_reduce(row, group=self.process_group, async_op=True) for row in rows]
-            for work in works:
-                assert work is not None
-                work.wait()
-            return rows
-        state, hook = self._comm_hook
-        buckets = zip(rows, self._buckets, strict=True)
-        futures = [
-            hook(state, GradBucket(row, bucket, i, i == len(rows) - 1))
-            for i, (row, bucket) in enumerate(buckets)
-        ]
-        return [future.wait() for future in futures]
-
-    def _used_anywhere(self) -> set[int]:
-        flags = tensor([int(id(p) in self._came) for p in self._shared])
-        all_reduce(flags, ReduceOp.MAX, self.process_group)
-        return {id(p) for p, flag in zip(self._shared, flags.tolist(), strict=True) if flag}
-
-    def register_comm_hook(self, state: object, hook: Callable[..., Future[Tensor]]) -> None:
+    def register_comm_hook(self, state: object, hook: Hook) -> None:
         """hook(state, bucket) -> a future of the bucket's row, in place of averaging."""
         if not callable(hook):
             raise TypeError("Communication hook must be callable.")
-        if self._comm_hook is not None:
+        if self._averaging.hook is not None:
             raise RuntimeError("register_comm_hook can only be called once.")
-        self._comm_hook = state, hook
+        self._averaging.hook = state, hook
 
     @contextlib.contextmanager
     def no_sync(self) -> Iterator[None]:
@@ -228,7 +192,7 @@ class DistributedDataParallel(Module, Joinable):
         work = Join.notify_join_context(self)
         active = self.process_group.size() if work is None else int(work.result()[0].item())
         divisor = self.process_group.size() if self._divides_by_all else active
-        self._divisor = divisor
+        self._averaging.divisor = divisor
         says = tensor([int(syncs), int(self.require_forward_param_sync)])
         all_reduce(says, ReduceOp.MAX, self.process_group)
 
@@ -279,11 +243,11 @@ class _DDPJoinHook(JoinHook):
             ddp._sync_buffers(False)
         if averages:
             ddp._came = set()
-            ddp._average([zeros_like(p) for p in ddp._shared])
+            ddp._average([zeros_like(p) for p in ddp._averaging.parameters])
 
     def post_hook(self, is_last_joiner: bool) -> None:
         ddp = self.ddp
-        ddp._divisor = ddp.process_group.size()
+        ddp._averaging.divisor = ddp.process_group.size()
         rank = tensor([ddp.process_group.rank() if is_last_joiner else -1])
         all_reduce(rank, ReduceOp.MAX, ddp.process_group)
         ddp._broadcast(list(ddp.module.parameters()), int(rank.item()))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from funtorch import dtypes
+from funtorch.distributed.buckets import GradBucket
 from funtorch.distributed.collectives import all_reduce
 from funtorch.distributed.groups import member_of
 from funtorch.futures import Future
-from funtorch.nn.parallel.buckets import GradBucket
 from funtorch.tensor import Tensor
 
 __all__ = ["allreduce_hook", "bf16_compress_hook", "fp16_compress_hook"]
