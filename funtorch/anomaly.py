@@ -65,12 +65,12 @@ def is_anomaly_check_nan_enabled() -> bool:
 def remember(node: Node) -> None:
     """Note where the user called the forward op."""
     frames = [f for f in traceback.extract_stack() if "/funtorch/" not in f.filename]
-    node.__dict__["_origin"] = "".join(traceback.format_list(frames))
+    node.noted("origin", lambda: "".join(traceback.format_list(frames)))
 
 
 def forward_origin(node: Node) -> str:
     """Words about where the forward op was called, if that is known."""
-    origin = node.__dict__.get("_origin")
+    origin = node.note("origin")
     return f"\nThe forward call was made here:\n{origin}" if origin else ""
 
 

@@ -221,7 +221,7 @@ def _pack(node: OpNode, tensors: Sequence[Tensor]) -> None:
     for tensor, index in zip(given, node.saved, strict=True):
         tensor._requires = tensors[index]._requires
     node.values, node.versions = [], ()  # what hooks keep cannot be told from what was changed
-    node.packed = saving.Packed(given)
+    node.noted("packed", lambda: saving.Packed(given))
 
 
 # Strides ------------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ class Node:
         "__weakref__",
         "edges",
         "hooks",
+        "notes",
         "out_avals",
         "prehooks",
         "scope",
@@ -45,6 +46,7 @@ class Node:
         self.scope = owner().scope
         self.hooks: dict[int, Callable[..., Any]] | None = None
         self.prehooks: dict[int, Callable[..., Any]] | None = None
+        self.notes: dict[str, Any] | None = None
 
     def name(self) -> str:
         """PyTorch's name of the node, for example 'AddBackward0'."""
@@ -58,7 +60,20 @@ class Node:
     @property
     def metadata(self) -> dict[Any, Any]:
         """A place for the user's own remarks."""
-        return self.__dict__.setdefault("_metadata", {})
+        found: dict[Any, Any] = self.noted("metadata", dict)
+        return found
+
+    def noted(self, what: str, make: Callable[[], Any]) -> Any:
+        """What is remembered of this node beside what every node has; made if there is none yet."""
+        if self.notes is None:
+            self.notes = {}
+        if what not in self.notes:
+            self.notes[what] = make()
+        return self.notes[what]
+
+    def note(self, what: str) -> Any:
+        """The same, or None."""
+        return None if self.notes is None else self.notes.get(what)
 
     def register_hook(self, hook: Callable[..., Any]) -> Handle:
         """Call `hook(grad_inputs, grad_outputs)` after this node ran; it may replace the former."""

@@ -165,20 +165,19 @@ def _run_planned(root: Node, index: int, grad: Tensor, keep: bool) -> bool:
         return False
     plan, nodes = found
     for node, value in record_plan(plan, nodes, grad._value):
-        _accumulate(node, wrap(value), create_graph=False)  # type: ignore[arg-type]
+        _receive(node, value)  # type: ignore[arg-type]
     if not keep:
         for node in nodes:
-            if isinstance(node, OpNode):
-                _free(node)
-            else:
-                _release(node)
+            if type(node) is not AccumulateGrad:
+                _free(node)  # type: ignore[arg-type]
     return True
 
 
 def _free(node: OpNode) -> None:
     node.values = node.residuals = None
     node.versions = ()  # they hold storages, and with them values
-    node.__dict__.pop("packed", None)
+    if node.notes is not None:
+        node.notes.pop("packed", None)
 
 
 def _walk(task: Task, create_graph: bool, accumulate: bool) -> None:
@@ -296,7 +295,7 @@ def _apply_op(node: OpNode, grads: Grads, create_graph: bool) -> Grads:
 
 def _saved(node: OpNode) -> list[Value]:
     """What a node saved, unpacked if it went through hooks."""
-    packed: Packed | None = node.__dict__.get("packed")
+    packed: Packed | None = node.note("packed")
     if packed is None:
         return list(node.values or ())
     return [read(tensor) for tensor in packed.tensors() if tensor is not None]
@@ -417,7 +416,7 @@ def _check_versions(node: OpNode, wrt: tuple[int, ...], given: tuple[int, ...]) 
 
 
 def _prehooks(node: Node, grads: Grads) -> Grads:
-    tensor_hooks = node.__dict__.get("_tensor_hooks")
+    tensor_hooks = node.note("tensor hooks")
     if tensor_hooks:
         grads = list(grads)
         for index, hooks in tensor_hooks:
@@ -431,7 +430,7 @@ def _prehooks(node: Node, grads: Grads) -> Grads:
             replaced = hook(tuple(grads))
             if replaced is not None:
                 grads = list(replaced) if isinstance(replaced, tuple | list) else [replaced]
-    retained = node.__dict__.get("_retained")
+    retained = node.note("retained")
     if retained:
         for index, ref in retained:
             tensor = ref()
@@ -448,6 +447,17 @@ def _hooks(node: Node, made: Grads, grads: Grads) -> Grads:
             if replaced is not None:
                 made = list(replaced) if isinstance(replaced, tuple | list) else [replaced]
     return made
+
+
+def _receive(node: AccumulateGrad, value: Value) -> None:
+    """A gradient that nobody else holds, of a leaf without hooks."""
+    variable = node.variable
+    if variable._grad is not None or value.aval.dtype is not variable._value.aval.dtype:
+        _accumulate(node, wrap(value), create_graph=False)
+        return
+    variable._grad = wrap(value)
+    if listeners:
+        _changed.append(variable)
 
 
 def _accumulate(node: AccumulateGrad, grad: Tensor | None, create_graph: bool) -> None:
@@ -470,7 +480,7 @@ def _accumulate(node: AccumulateGrad, grad: Tensor | None, create_graph: bool) -
     if listeners:
         _changed.append(variable)
     _hooks(node, [], [grad])
-    post = node.__dict__.get("_post_accumulate")
+    post = node.note("post accumulate")
     if post:
         for hook in list(post.values()):
             hook(variable)

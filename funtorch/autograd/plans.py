@@ -71,7 +71,7 @@ def _survey(root: Node) -> tuple[list[Any], list[Node]] | None:
     nodes = [root]
     key: list[Any] = []
     for node in nodes:
-        if node.hooks or node.prehooks or node.__dict__:
+        if node.hooks or node.prehooks or node.notes:
             return None
         if type(node) is AccumulateGrad:
             key.append(-1)

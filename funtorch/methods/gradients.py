@@ -158,7 +158,7 @@ def register_hook(self: Tensor, hook: Callable[..., Any]) -> Handle:
         raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
     node, index = edge
     hooks: dict[int, Callable[..., Any]] = {}
-    node.__dict__.setdefault("_tensor_hooks", []).append((index, hooks))
+    node.noted("tensor hooks", list).append((index, hooks))
     return Handle(hooks, hook)
 
 
@@ -168,7 +168,7 @@ def register_post_accumulate_grad_hook(self: Tensor, hook: Callable[..., Any]) -
     edge = gradient_edge(self)
     if edge is None or not isinstance(edge[0], AccumulateGrad):
         raise RuntimeError("post accumulate grad hooks cannot be registered on non-leaf tensors")
-    return Handle(edge[0].__dict__.setdefault("_post_accumulate", {}), hook)
+    return Handle(edge[0].noted("post accumulate", dict), hook)
 
 
 @method
@@ -179,7 +179,7 @@ def retain_grad(self: Tensor) -> None:
     if self._node is None or retains_grad.fget(self):
         return
     self._hooks = True
-    retained = self._node.__dict__.setdefault("_retained", [])
+    retained = self._node.noted("retained", list)
     retained.append((self._out, weakref.ref(self)))
 
 

@@ -23,6 +23,7 @@ from funtorch.optim.foreign import (  # noqa: F401  (names that optimisers elsew
 )
 from funtorch.tape import Handle
 from funtorch.tensor import Tensor, dtype_of
+from funtorch.views import store
 
 GLOBAL_HOOKS: dict[str, OrderedDict[int, Callable[..., Any]]] = {
     "pre": OrderedDict(),
@@ -182,7 +183,7 @@ class Optimizer:
     @staticmethod
     def _write(targets: Sequence[Tensor], values: Sequence[Tensor]) -> None:
         for target, value in zip(targets, values, strict=True):
-            target._replace(value)
+            store(target, value._value)
 
     # Hooks -------------------------------------------------------------------------------------
 
