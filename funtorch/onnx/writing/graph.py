@@ -269,6 +269,8 @@ class Graph:
         """Expand as a node."""
         if x.array is not None and static(shape) and np.prod(shape, dtype=np.int64) <= 16:
             return self.const(np.broadcast_to(x.array, shape))
+        if static(shape) and 0 in shape:  # onnxruntime keeps an extent of one
+            return self.const(np.zeros(shape, x.dtype))
         bare = x.broadcast(x.held)
         return self.op("Expand", bare, self.shape(shape), shape=tuple(shape))  # type: ignore[no-any-return]
 

@@ -213,6 +213,8 @@ def one_hot(g: Any, self: Val, classes: int) -> Any:
     if classes < 0:
         return NotImplemented
     values = g.const(np.array([0, 1], np.int64))
+    if self.ndim == 0:
+        return g.squeeze(one_hot(g, g.unsqueeze(self, [0]), classes), [0])
     shape = (*self.shape, classes)  # type: ignore[misc]
     return g.op("OneHot", self, g.const(classes, np.int64), values, axis=-1, dtype=np.int64,
                 shape=shape)  # fmt: skip

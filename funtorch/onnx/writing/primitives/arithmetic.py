@@ -142,7 +142,10 @@ def is_finite(g: Any, eqn: Any, x: Val) -> Any:
 
 @primitive("rem")
 def rem(g: Any, eqn: Any, x: Val, y: Val) -> Any:
-    return g.op("Mod", x, y, fmod=1)
+    if x.dtype.kind in "fV" or (y.array is not None and y.array.all()):
+        return g.op("Mod", x, y, fmod=1)
+    none = g.op("Equal", y, g.const(0, y.dtype))  # there, as in XLA, x is left
+    return g.where(none, x, g.op("Mod", x, g.where(none, g.const(1, y.dtype), y), fmod=1))
 
 
 @primitive("atan2")
