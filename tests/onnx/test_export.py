@@ -416,3 +416,39 @@ def test_loaded_models_that_cannot_be_captured(tmp_path):
     assert torch.onnx.load(net.model_proto)(x).tolist() == net(x).tolist()
     with pytest.raises(RuntimeError):  # what asks for another graph does not get this one
         torch.onnx.export(net, x, dynamic_shapes=({0: "rows"},))
+
+
+class Calls(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, *args):
+        return self.function(*args)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float8_e5m2", "int4", "uint4"])
+def test_narrow_outputs(dtype):
+    x = torch.arange(6).to(torch.int32).to(getattr(torch, dtype)).reshape(2, 3)
+    program = torch.onnx.export(Calls(lambda x: x.reshape(-1)), (x,), opset_version=21)
+    (y,) = program(x)
+    assert y.dtype is x.dtype and y.to(torch.float32).tolist() == list(range(6))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_nan_is_larger_than_everything(dtype):
+    nan, inf = float("nan"), float("inf")
+    x = torch.tensor([[3, nan, 1, inf, 2], [nan, -1, 5, -inf, 0]]).to(dtype)
+    functions = {
+        "sort": lambda x: (*torch.sort(x), *torch.sort(x, descending=True)),
+        "topk": lambda x: (*torch.topk(x, 2), *torch.topk(x, 3, largest=False)),
+        "nanmedian": lambda x: torch.nanmedian(x, 1).values,
+    }
+    for function in functions.values():
+        torch.onnx.export(Calls(function), (x,))  # compares
+
+
+def test_divisors_that_are_zero_for_some():
+    a, b = torch.tensor([4, 6, 0, -8]), torch.tensor([10, 0, 0, 12])
+    (found,) = torch.onnx.export(Calls(torch.gcd), (a, b))(a, b)
+    assert found.tolist() == torch.gcd(a, b).tolist()

@@ -73,7 +73,7 @@ def difference(ours: Array, theirs: Array, compare: bool = True, slack: float = 
     if not compare or not ours.size:
         return ""
     kind = np.dtype(ours.dtype)
-    if kind.kind in "biu":
+    if kind.kind in "biu" or kind.name.lstrip("u").startswith("int"):
         wrong = int((ours != theirs).sum())
         return f"differs in {wrong} of {ours.size} elements" if wrong else ""
     if theirs.dtype != kind:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from funtorch.onnx.writing.primitives.reductions import comparable, reduced
+from funtorch.onnx.writing.primitives.reductions import comparable, ordered, reduced
 from funtorch.onnx.writing.table import rule
 from funtorch.onnx.writing.values import Val
 from funtorch.ops.reductions import all_dims
@@ -79,12 +79,10 @@ def along(g: Any, self: Val, dim: int, keepdim: bool, largest: bool) -> Any:
 def topk(g: Any, self: Val, k: int, dim: int, largest: bool, in_order: bool) -> Any:
     if not self.ndim:
         return NotImplemented
-    values, index = g.op("TopK", comparable(g, self), g.shape([k]), n=2, axis=dim % self.ndim,
-                         largest=int(largest), sorted=1)  # fmt: skip
-    index.dtype = np.dtype(np.int64)
-    for v in (values, index):
-        v.shape = v.held = tuple(g.inst.out_avals[0].shape)
-    return [g.cast(values, self.dtype), index]
+    axis, shape = dim % self.ndim, tuple(g.inst.out_avals[0].shape)
+    _, index = ordered(g, self, k, axis, largest=int(largest), sorted=1)
+    index.shape = index.held = shape
+    return [g.op("GatherElements", self, index, axis=axis, shape=shape), index]
 
 
 @rule("cumsum")

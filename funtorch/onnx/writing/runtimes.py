@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from onnx import numpy_helper
 
 Array = np.ndarray[Any, Any]
 Runner = Callable[[Mapping[str, Array]], list[Array]]
@@ -51,11 +54,14 @@ def _session(onnxruntime: Any, program: Any) -> Runner:
             program.save(path, external_data=True)
             session = onnxruntime.InferenceSession(str(path), options, providers=providers)
 
+    kinds = [str(o.type) for o in session.get_outputs()]
+    unread = any(f"({name}" in kind for kind in kinds for name in _UNREAD)
+
     def run(feeds: Mapping[str, Array]) -> list[Array]:
         inputs = (*session.get_inputs(), *session.get_overridable_initializers())
         wanted = {i.name for i in inputs}
         given = {n: a for n, a in feeds.items() if n in wanted}
-        if any(_foreign(getattr(a, "dtype", object)) for a in given.values()):
+        if unread or any(_foreign(getattr(a, "dtype", object)) for a in given.values()):
             return _with_values(onnxruntime, session, given)
         return list(session.run(None, given))
 
@@ -66,8 +72,11 @@ def _foreign(dtype: Any) -> bool:
     return np.dtype(dtype).kind == "V" or np.dtype(dtype).name.startswith("float8")
 
 
+_UNREAD = ("bfloat16", "float8", "int4", "uint4", "int2", "uint2")  # not handed out as arrays
+
+
 def _with_values(onnxruntime: Any, session: Any, feeds: Mapping[str, Array]) -> list[Array]:
-    """Inputs of types that NumPy does not know by itself."""
+    """Inputs and outputs of types that NumPy does not know by itself."""
     from onnxruntime import OrtValue
 
     made = {
@@ -79,7 +88,18 @@ def _with_values(onnxruntime: Any, session: Any, feeds: Mapping[str, Array]) -> 
         for n, a in feeds.items()
     }
     names = [o.name for o in session.get_outputs()]
-    return [o.numpy() for o in session.run_with_ort_values(names, made)]
+    return [_array(o) for o in session.run_with_ort_values(names, made)]
+
+
+def _array(value: Any) -> Array:
+    """An output, by its bytes where onnxruntime has no array for them."""
+    kind, shape = value.element_type(), value.shape()
+    dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind))
+    if not any(dtype.name.startswith(name) for name in _UNREAD):
+        return np.asarray(value.numpy())
+    bits = 8 * dtype.itemsize if dtype.itemsize > 1 or "8" in dtype.name else int(dtype.name[-1])
+    data = ctypes.string_at(value.data_ptr(), (math.prod(shape) * bits + 7) // 8)
+    return numpy_helper.to_array(onnx.TensorProto(data_type=kind, dims=shape, raw_data=data))
 
 
 def by_reference(program: Any) -> Runner:

@@ -150,22 +150,29 @@ def sort(g: Any, eqn: Any, *xs: Val) -> Any:
     if eqn.params["num_keys"] != 1:
         raise NoRule("sorting by more than one key")
     axis = eqn.params["dimension"]
-    key = comparable(g, xs[0])
-    size = key.shape[axis]  # type: ignore[index]
-    values, order = g.op("TopK", key, g.shape([size]), n=2, axis=axis, largest=0, sorted=1)
+    assert xs[0].shape is not None
+    _, order = ordered(g, xs[0], xs[0].shape[axis], axis, largest=0, sorted=1)
+    order.shape = order.held = xs[0].shape
+    return [g.op("GatherElements", x, order, axis=axis, shape=x.shape) for x in xs]
+
+
+def ordered(g: Any, x: Val, count: Any, axis: int, **options: int) -> tuple[Val, Val]:
+    """TopK in which NaN is larger than infinity, as it is to PyTorch: (keys, places)."""
+    key = comparable(g, x)
+    if key.dtype.name == "bfloat16":
+        key = g.cast(key, np.float32)
+    if key.dtype.kind == "f":
+        bounded = g.op("Min", key, g.const(np.finfo(key.dtype).max, key.dtype))
+        key = g.where(g.op("IsNaN", key), g.const(np.inf, key.dtype), bounded)
+    keys, order = g.op("TopK", key, g.shape([count]), n=2, axis=axis, **options)
     order.dtype = np.dtype(np.int64)
-    for v in (values, order):
-        v.shape = v.held = key.shape
-    rest = [g.op("GatherElements", x, order, axis=axis, shape=x.shape) for x in xs[1:]]
-    return [g.cast(values, xs[0].dtype), *rest]
+    return keys, order
 
 
 @primitive("top_k")
 def top_k(g: Any, eqn: Any, x: Val) -> Any:
     axis = eqn.params.get("axis", x.ndim - 1)
-    key = comparable(g, x)
-    values, order = g.op("TopK", key, g.shape([eqn.params["k"]]), n=2, axis=axis)
-    order.dtype = np.dtype(np.int64)
-    for v, var in zip((values, order), eqn.outvars, strict=True):
-        v.shape = v.held = tuple(var.aval.shape)
-    return [g.cast(values, x.dtype), g.cast(order, eqn.outvars[1].aval.dtype)]
+    _, order = ordered(g, x, eqn.params["k"], axis)
+    order.shape = order.held = shape = tuple(eqn.outvars[1].aval.shape)
+    values = g.op("GatherElements", x, order, axis=axis, shape=shape)
+    return [values, g.cast(order, eqn.outvars[1].aval.dtype)]
