@@ -23,6 +23,7 @@ import json
 import os
 import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from typing import IO, Any
 
@@ -35,7 +36,8 @@ from funtorch.serialization import archive
 from funtorch.version import __version__
 
 FORMAT = "funtorch-artifact"
-VERSION = 1
+VERSION = 2  # 2: what only Python reads may be compressed
+_PACKED = (".jaxexport", ".json")
 _ALIGNMENT = 64
 _LOCAL_HEADER = 30
 _ZIP64_LIMIT = (1 << 31) - 1
@@ -166,6 +168,9 @@ def write(artifact: Artifact, target: Any) -> None:
             records[file] = code.data
     for name, data in artifact.extra.items():
         records[f"extra/{name}"] = data if isinstance(data, bytes) else str(data).encode()
+    packed = {name: zlib.compress(data) for name, data in records.items() if name.endswith(_PACKED)}
+    sizes = {name: len(records[name]) for name in packed}
+    records.update(packed)
     manifest = {
         "format": FORMAT,
         "version": VERSION,
@@ -175,11 +180,15 @@ def write(artifact: Artifact, target: Any) -> None:
         "programs": entries,
         "state": artifact.state,
         "files": {
-            name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+            name: {
+                "bytes": len(data),
+                "sha256": hashlib.sha256(data).hexdigest(),
+                **({"unpacked": sizes[name]} if name in sizes else {}),
+            }
             for name, data in records.items()
         },
     }
-    text = json.dumps(manifest, indent=1).encode()
+    text = json.dumps(manifest, separators=(",", ":")).encode()
     if isinstance(target, str | os.PathLike):
         with archive.replacing(target) as file:
             _write_zip(file, {"manifest.json": text, **records})
@@ -304,6 +313,18 @@ def _record(archive_: zipfile.ZipFile, manifest: dict[str, Any], key: str, name:
         data = archive_.read(key)
     except (KeyError, zipfile.BadZipFile, EOFError, OSError) as error:
         raise ArtifactError(f"{name} is damaged: {key}: {error}") from error
-    if hashlib.sha256(data).hexdigest() != manifest["files"][key]["sha256"]:
+    entry = manifest["files"][key]
+    if hashlib.sha256(data).hexdigest() != entry["sha256"]:
         raise ArtifactError(f"{name} is damaged: {key} is not what was written (its hash differs)")
-    return data
+    return _unpacked(data, entry["unpacked"], key, name) if "unpacked" in entry else data
+
+
+def _unpacked(data: bytes, size: int, key: str, name: str) -> bytes:
+    """A compressed record, which may not be larger than the manifest says."""
+    try:
+        found = zlib.decompressobj().decompress(data, size + 1)
+    except zlib.error as error:
+        raise ArtifactError(f"{name} is damaged: {key}: {error}") from error
+    if len(found) != size:
+        raise ArtifactError(f"{name} is damaged: {key} is not as large as the manifest says")
+    return found

@@ -1,6 +1,7 @@
 """torch.jit: modules and functions as programs that run without their source."""
 
 from funtorch.compiler.state import is_scripting
+from funtorch.futures import Future
 from funtorch.jit.api import (
     Attribute,
     Final,
@@ -10,6 +11,7 @@ from funtorch.jit.api import (
     TracedModule,
     annotate,
     export,
+    fork,
     freeze,
     ignore,
     interface,
@@ -22,7 +24,9 @@ from funtorch.jit.api import (
     script_if_tracing,
     script_method,
     trace,
+    trace_module,
     unused,
+    wait,
 )
 from funtorch.jit.api import isinstance_ as isinstance
 from funtorch.jit.api import overload as _overload
@@ -40,6 +44,7 @@ __all__ = [
     "Attribute",
     "ControlFlowError",
     "Final",
+    "Future",
     "LoadedModule",
     "RecursiveScriptModule",
     "ScriptFunction",
@@ -49,6 +54,7 @@ __all__ = [
     "TracerWarning",
     "annotate",
     "export",
+    "fork",
     "freeze",
     "ignore",
     "interface",
@@ -62,5 +68,7 @@ __all__ = [
     "script_if_tracing",
     "script_method",
     "trace",
+    "trace_module",
     "unused",
+    "wait",
 ]

@@ -15,8 +15,9 @@ from funtorch.device import device as as_device
 from funtorch.export.artifact import Artifact, read
 from funtorch.export.program import split_state
 from funtorch.export.runtime import Program, populate, present_state
-from funtorch.jit import torchscript
-from funtorch.jit.modules import ScriptFunction, ScriptModule
+from funtorch.futures import Future
+from funtorch.jit import control, torchscript
+from funtorch.jit.modules import Callables, ScriptFunction, ScriptModule, graph_of
 from funtorch.nn.module import Module
 from funtorch.tensor import Tensor
 
@@ -103,6 +104,33 @@ def trace(
     method.remember(args, dict(example_kwarg_inputs or {}))
     _ = made.graph  # what cannot become a program says so now
     return made
+
+
+def trace_module(mod: Module, inputs: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+    """Record calls of several methods: {name: example inputs}. Otherwise like `trace`."""
+    if not isinstance(inputs, dict):
+        raise AttributeError("expected a dictionary of (method_name, input) pairs")
+    made = TopLevelTracedModule(mod, "trace")
+    for name, given in inputs.items():
+        if name not in made._methods:
+            bound = control.callee(getattr(mod, name))
+            made._methods[name] = Callables(name, bound, mod, bound)
+        given = (given,) if isinstance(given, Tensor | dict) else tuple(given)
+        made._methods[name].remember(given, {})
+        graph_of(made._methods[name])  # what cannot become a program says so now
+    return made
+
+
+def fork(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Future[Any]:
+    """A call whose result is waited for later. It is recorded at once: nothing runs before then."""
+    future: Future[Any] = Future()
+    future.set_result(func(*args, **kwargs))
+    return future
+
+
+def wait(future: Future[Any]) -> Any:
+    """The result of `fork`."""
+    return future.wait()
 
 
 def save(m: Any, f: Any, _extra_files: Mapping[str, Any] | None = None) -> None:

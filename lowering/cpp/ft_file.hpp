@@ -122,7 +122,7 @@ class File {
   void open() {
     manifest = Json::parse(text("manifest.json"));
     if (manifest["format"].text != "funtorch-artifact") fail("it is no artifact");
-    if (manifest["version"].number > 1)
+    if (manifest["version"].number > 2)
       fail("its format is newer than this program; written by " + manifest["writer"].text);
     weights();
   }

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -294,6 +295,8 @@ def test_file_is_aligned_leaks_no_path_and_holds_no_pickle(tmp_path):
     assert b"site-packages" not in data and b"test_export" not in data
     with zipfile.ZipFile(path) as made:
         names = made.namelist()
+        program = zlib.decompress(made.read("programs/forward.jaxexport"))
+        assert b"site-packages" not in program and b"test_export" not in program
         for info in made.infolist():
             start = info.header_offset
             extra = int.from_bytes(data[start + 28 : start + 30], "little")
@@ -318,6 +321,12 @@ def newer(records):
     records["manifest.json"] = json.dumps(manifest).encode()
 
 
+def larger(records):
+    manifest = json.loads(records["manifest.json"])
+    manifest["files"]["programs/forward.jaxexport"]["unpacked"] += 1
+    records["manifest.json"] = json.dumps(manifest).encode()
+
+
 def elsewhere(records):
     manifest = json.loads(records["manifest.json"])
     manifest["programs"]["forward"]["platforms"] = ["tpu"]
@@ -335,6 +344,7 @@ def flipped(records):
     [
         (newer, "newer funtorch"),
         (flipped, "damaged"),
+        (larger, "not as large"),
         (lambda r: r.pop("programs/forward.jaxexport"), "damaged"),
         (lambda r: r.pop("manifest.json"), "manifest"),
     ],
@@ -399,7 +409,7 @@ def test_files_of_every_version_open():
     for path in golden:  # tanh([[1, 2], [3, 4]] x + [0.5, -0.5])
         program = torch.export.load(path)
         net = program.module()
-        if path.stem == "v1_graph":
+        if path.stem == "v2":
             assert "aten.linear(" in program.graph_module.code
         x = np.array([[0.1, 0.2], [-0.3, 0.4]], "float32")
         want = np.tanh(x @ np.array([[1.0, 3.0], [2.0, 4.0]]) + np.array([0.5, -0.5]))

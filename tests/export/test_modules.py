@@ -234,7 +234,11 @@ def files(tmp_path_factory):
         batch = tuple({0: Dim("batch", min=2, max=100)} for _ in args)
         for n, dims in ((BATCH, None), (OTHER, batch)):
             made = torch.export.export(ours, args, dynamic_shapes=dims)
-            torch.export.save(made, folder / f"{group}.{n}.ftpkg")
+            path = folder / f"{group}.{n}.ftpkg"
+            torch.export.save(made, path)
+            held = {id(t): t for t in (*ours.parameters(), *ours.buffers())}.values()
+            size = sum(t.numel() * t.element_size() for t in held)
+            assert path.stat().st_size < size + 100_000, (group, path.stat().st_size - size)
     return folder
 
 

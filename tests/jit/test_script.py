@@ -318,3 +318,29 @@ def test_load_where_the_source_is_not(tmp_path):
     subprocess.run([*python, write], cwd=tmp_path, env=env, check=True)
     (tmp_path / "hidden.py").unlink()
     subprocess.run([*python, use], cwd=tmp_path, env=env, check=True)
+
+
+def test_trace_module_and_fork():
+    torch = funtorch
+    nn = torch.nn
+
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.full((2,), 3.0))
+
+        def forward(self, x):
+            return x * self.weight
+
+        def other(self, x, y):
+            return torch.jit.wait(torch.jit.fork(torch.add, x, y)) + self.weight
+
+    ones = torch.ones(2)
+    traced = torch.jit.trace_module(Two(), {"forward": ones, "other": (ones, ones)})
+    file = io.BytesIO()
+    torch.jit.save(traced, file)
+    file.seek(0)
+    again = torch.jit.load(file)
+    for net in (traced, again):
+        assert net(ones).tolist() == [3.0, 3.0] and net.other(ones, ones).tolist() == [5.0, 5.0]
+    assert isinstance(torch.jit.fork(torch.neg, ones), torch.jit.Future)
