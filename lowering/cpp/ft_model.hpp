@@ -283,8 +283,13 @@ class Model {
         records.emplace_back(name, file.text(name));
     if (executables) add_executables(manifest, records);
     Json files = Json::object();
-    for (const auto& [name, data] : records)
-      files.set(name, Json::object({{"bytes", double(data.size())}, {"sha256", sha256(data)}}));
+    for (const auto& [name, data] : records) {
+      Json entry = Json::object({{"bytes", double(data.size())}, {"sha256", sha256(data)}});
+      const Json* known = file.manifest["files"].find(name);
+      if (known != nullptr && known->find("unpacked") != nullptr)  // it is copied as it is
+        entry.set("unpacked", (*known)["unpacked"]);
+      files.set(name, entry);
+    }
     manifest.set("files", files);
     records.insert(records.begin(), {"manifest.json", manifest.dump()});
     ZipWriter::write(path, records);

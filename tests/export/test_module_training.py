@@ -38,7 +38,7 @@ def trainer(lib, group, weights=None):
     optimizer = lib.optim.SGD(parameters, lr=0.003, momentum=0.5) if parameters else None
 
     def step(*args):
-        loss = sum(leaf.square().mean() for leaf in leaves(model(*args)))
+        loss = sum(leaf.nan_to_num().square().mean() for leaf in leaves(model(*args)))
         if optimizer is not None:
             optimizer.zero_grad()
             loss.backward()
