@@ -10,7 +10,12 @@ import jax
 
 from funtorch.lowering import META
 
-_KNOWN = ("cpu", "cuda", "meta")
+_KNOWN = (
+    *("cpu", "cuda", "ipu", "xpu", "mkldnn", "opengl", "opencl", "ideep", "hip", "ve", "fpga"),
+    *("maia", "xla", "lazy", "vulkan", "mps", "meta", "hpu", "mtia", "privateuseone"),
+)
+"""Types that a device may have. Programs compare with them; tensors live on cpu, cuda and meta."""
+
 _PATTERN = re.compile(r"^([a-z]+)(?::(\d+))?$")
 
 
@@ -130,6 +135,8 @@ def place_of(where: Any) -> Any:
         return _cpu()
     if where.type == "meta":
         return META
+    if where.type != "cuda":
+        raise _unreached(where.type)
     gpus = _gpus()
     if not gpus:
         raise RuntimeError(
@@ -139,6 +146,16 @@ def place_of(where: Any) -> Any:
     if index >= len(gpus):
         raise RuntimeError(f"CUDA error: invalid device ordinal {index} ({len(gpus)} visible)")
     return gpus[index]
+
+
+def _unreached(kind: str) -> Exception:
+    """What asking for a tensor there raises, by the classes of PyTorch built without it."""
+    if kind in ("xpu", "mtia"):
+        return AssertionError(f"Torch not compiled with {kind.upper()} enabled")
+    return NotImplementedError(
+        f"Could not run 'aten::empty.memory_format' with arguments from the '{kind.upper()}' "
+        "backend: tensors live on 'cpu', 'cuda' or 'meta' here"
+    )
 
 
 @functools.cache

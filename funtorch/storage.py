@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from funtorch import dtypes
+from funtorch.addresses import address, whole
 from funtorch.device import device_of
 from funtorch.ops.creation import empty
-from funtorch.ops.from_data import tensor
-from funtorch.ops.view_ops import as_strided
-from funtorch.tensor import Tensor, alias, dtype_of
+from funtorch.ops.from_data import Bytes, from_numpy, tensor
+from funtorch.tensor import Tensor, dtype_of
 
 ELEMENT_TYPES = {
     "float32": "Float",
@@ -29,13 +34,7 @@ ELEMENT_TYPES = {
 """The old names of element types, as in `FloatTensor` and `FloatStorage`."""
 
 
-def whole(of: Tensor) -> Tensor:
-    """All elements of a tensor's storage in the order of memory, sharing it. -> [n]"""
-    count = of._storage.value.aval.size
-    return as_strided(alias(of), (count,), (1,), 0)
-
-
-class UntypedStorage:
+class UntypedStorage(Bytes):
     """The memory behind tensors as bytes; equal for all that share it. `UntypedStorage(n)`: new."""
 
     def __init__(self, size: Any = 0, *, device: Any = None) -> None:
@@ -43,8 +42,22 @@ class UntypedStorage:
         self._elements = made if made.dim() == 1 else whole(made)
         self._storage = made._storage
 
+    @staticmethod
+    def from_file(filename: str, shared: bool = False, nbytes: int = 0) -> UntypedStorage:
+        """The bytes of a file, read when they are used. shared: writes go to the file.
+
+        Raises RuntimeError if there is no such file, or too few bytes in it.
+        """
+        return _Mapped(mapped(filename, shared, nbytes), shared)
+
     def _bytes(self) -> Tensor:
         return self._elements.view(dtypes.uint8)
+
+    as_bytes = _bytes
+
+    def untyped(self) -> UntypedStorage:
+        """Itself."""
+        return self
 
     @property
     def device(self) -> Any:
@@ -57,8 +70,8 @@ class UntypedStorage:
         return bool(self.device.type == "cuda")
 
     def data_ptr(self) -> int:
-        """A number that identifies this memory."""
-        return id(self._storage) * 64
+        """Where the bytes can be read; see `funtorch.addresses`."""
+        return address(self._elements)
 
     def nbytes(self) -> int:
         """Bytes held."""
@@ -107,6 +120,58 @@ class UntypedStorage:
     def __repr__(self) -> str:
         rows = "\n".join(f" {value}" for value in self.tolist())
         return f"{rows}\n[torch.storage.UntypedStorage(device={self.device}) of size {len(self)}]"
+
+
+class _Mapped(UntypedStorage):
+    """Bytes of a file. A tensor of some of them has memory of its own, unless they are shared."""
+
+    def __init__(self, array: np.ndarray[Any, Any], shared: bool) -> None:
+        self._array, self._shared = array, shared
+
+    @functools.cached_property
+    def _elements(self) -> Tensor:  # type: ignore[override]
+        return self.as_bytes()
+
+    @property
+    def _storage(self) -> Any:  # type: ignore[override]
+        return self._elements._storage
+
+    def as_bytes(self) -> Tensor:
+        """The bytes as a tensor. -> [n] uint8"""
+        made: Tensor = from_numpy(self._array if self._shared else np.array(self._array))
+        return made
+
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return self._array.nbytes
+
+    size = __len__ = nbytes
+
+    def __getitem__(self, index: Any) -> Any:
+        found = self._array[index]
+        return _Mapped(found, self._shared) if isinstance(index, slice) else int(found)
+
+
+def mapped(filename: str, shared: bool, nbytes: int) -> np.ndarray[Any, Any]:
+    """The first bytes of a file. shared: writing goes to the file, which is made long enough."""
+    path = os.fspath(filename)
+    mode = "read-write" if shared else "read-only"
+    try:
+        with Path(path).open("r+b" if shared else "rb") as file:
+            held = os.fstat(file.fileno()).st_size
+            if held < nbytes and shared:
+                file.truncate(nbytes)
+    except OSError as error:
+        raise RuntimeError(
+            f"unable to open file <{path}> in {mode} mode: {error.strerror} ({error.errno})"
+        ) from error
+    if held < nbytes and not shared:
+        raise RuntimeError(
+            f"file <{path}> size <{held}> is smaller than the required mapping size <{nbytes}>"
+        )
+    if not nbytes:
+        return np.empty(0, np.uint8)
+    return np.memmap(path, np.uint8, "r+" if shared else "c", shape=(nbytes,)).view(np.ndarray)
 
 
 class TypedStorage:
@@ -172,7 +237,7 @@ class TypedStorage:
         return int(self._elements.element_size())
 
     def data_ptr(self) -> int:
-        """A number that identifies this memory."""
+        """Where the elements can be read; see `funtorch.addresses`."""
         return int(self._elements.data_ptr())
 
     def pickle_storage_type(self) -> str:
@@ -229,10 +294,12 @@ class TypedStorage:
         return TypedStorage(self._elements.cuda(device))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, TypedStorage) and self.data_ptr() == other.data_ptr()
+        return (
+            isinstance(other, TypedStorage) and self._elements._storage is other._elements._storage
+        )
 
     def __hash__(self) -> int:
-        return self.data_ptr()
+        return id(self._elements._storage)
 
     def __repr__(self) -> str:
         rows = "\n".join(f" {value}" for value in self.tolist())

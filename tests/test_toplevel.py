@@ -160,6 +160,29 @@ def test_versions_compare() -> None:
     assert funtorch.__version__ >= (2, 13)
 
 
+class Mixed:
+    """Another base of a module, which wants an argument."""
+
+    def __init__(self, size):
+        self.size = size
+
+
+def super_init(t):
+    """Modules with a second base: its __init__ is called by them if they say so."""
+
+    class Both(t.nn.Linear, Mixed):
+        def __init__(self):
+            t.nn.Linear.__init__(self, 2, 2)
+
+    class Calling(t.nn.Module, Mixed):
+        call_super_init = True
+
+        def __init__(self):
+            super().__init__(5)
+
+    return hasattr(Both(), "size"), Calling().size
+
+
 CHECKS = {
     "fails": lambda t: t._check(False),
     "message": lambda t: t._check(False, lambda: "said so"),
@@ -183,6 +206,13 @@ CHECKS = {
     "sizes": lambda t: isinstance(t.ones(2).shape[0], t.SymInt),
     "macos": lambda t: t.backends.mps.is_macos_or_newer(14, 0),
     "capturing": lambda t: isinstance(t.cuda.CUDAGraph, type) and isinstance(t.cuda.graph, type),
+    "devices": lambda t: [repr(t.device(n)) for n in ("mps", "xpu:1", "xla", "hpu", "meta")],
+    "no_device": lambda t: t.device("npu"),
+    "on_mps": lambda t: type(outcome(lambda t: t.ones(1, device="mps"), t)[0]),
+    "on_xpu": lambda t: t.ones(1, device="xpu"),
+    "module_argument": lambda t: t.nn.Module(3),
+    "module_keyword": lambda t: t.nn.Module(size=3),
+    "super_init": lambda t: super_init(t),
     "fan": lambda t: t.nn.init._calculate_correct_fan(t.ones(2, 3, 4), "fan_in"),
 }
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from funtorch.addresses import whole
 from funtorch.device import device as _device
 from funtorch.methods.table import attribute, method
 from funtorch.ops.creation import empty
 from funtorch.ops.from_data import tensor
-from funtorch.storage import STORAGE_CLASSES, TypedStorage, whole
+from funtorch.storage import STORAGE_CLASSES, TypedStorage
 from funtorch.tensor import Tensor, alias, dtype_of, from_host, size_of, strides_of
 from funtorch.views import check_writable
 

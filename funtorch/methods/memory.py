@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from funtorch.addresses import address, whole
 from funtorch.device import device_of
 from funtorch.dispatch import is_contiguous, read
 from funtorch.methods.table import METHODS, method
 from funtorch.ops import memory
 from funtorch.ops._declare import TABLE
-from funtorch.storage import TypedStorage, UntypedStorage, whole
+from funtorch.storage import TypedStorage, UntypedStorage
 from funtorch.tensor import Tensor, contiguous_strides, copy_window, dtype_of, size_of
 from funtorch.views import store
 
@@ -33,10 +34,10 @@ def storage_offset(self: Tensor) -> int:
 
 @method
 def data_ptr(self: Tensor) -> int:
-    """A number that is equal for windows that begin at the same element of one storage."""
+    """Where the first element can be read, 0 if there is none; see `funtorch.addresses`."""
     if self._value.aval.size == 0:
         return 0
-    return id(self._storage) * 64 + self._offset * self._value.aval.dtype.itemsize
+    return address(self) + self._offset * self._value.aval.dtype.itemsize
 
 
 METHODS["const_data_ptr"] = data_ptr

@@ -33,8 +33,16 @@ class Module(StateMixin):
     dump_patches = False
     _version = 1
     training: bool
+    call_super_init = False  # shall the next class's __init__ be called, with the arguments?
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if not self.call_super_init and (args or kwargs):
+            name, count = f"{type(self).__name__}.__init__()", len(args) + 1
+            raise TypeError(
+                f"{name} got an unexpected keyword argument '{next(iter(kwargs))}'"
+                if kwargs
+                else f"{name} takes 1 positional argument but {count} were given"
+            )
         put = object.__setattr__
         put(self, "training", True)
         for name in (
@@ -58,7 +66,8 @@ class Module(StateMixin):
             "_non_persistent_buffers_set",
         ):
             put(self, name, set())
-        super().__init__()
+        if self.call_super_init:
+            super().__init__(*args, **kwargs)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """To be written by the subclass."""

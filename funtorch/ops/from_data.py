@@ -160,10 +160,20 @@ def new_tensor(
     return tensor(data, dtype=kind, device=where, requires_grad=requires_grad)
 
 
+class Bytes:
+    """What is made of bytes, of which `as_tensor` makes a tensor."""
+
+    def as_bytes(self) -> Tensor:
+        """A tensor of the bytes. -> [n] uint8"""
+        raise NotImplementedError
+
+
 @composite(aliases=("asarray",))
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """`data` as a tensor, sharing memory where that is possible."""
     kind = None if dtype is None else as_dtype(dtype)
+    if isinstance(data, Bytes):
+        data = data.as_bytes()
     if isinstance(data, Tensor):
         return convert(data, kind, device)
     if isinstance(data, np.ndarray) and (device is None or place_of(device) is place_of("cpu")):

@@ -10,6 +10,7 @@ from funtorch import dtypes
 from funtorch.dispatch import read
 from funtorch.ops import view_rules as rules
 from funtorch.ops._declare import composite
+from funtorch.ops.from_data import from_numpy
 from funtorch.ops.memory import FORMATS, clone
 from funtorch.tensor import Tensor, alias, dtype_of, size_of, strides_of
 from funtorch.views import detached_view, one_of_many
@@ -80,6 +81,9 @@ def _view_dtype(self: Tensor, dtype: dtypes.dtype) -> Tensor:
             raise RuntimeError(
                 f"self.size(-1) must be divisible by {new // old} to view as {dtype!r}"
             )
+    host = self._storage.host
+    if host is not None and not self._chain and not self._requires and host.array.ndim:
+        return from_numpy(host.array.view(dtype.numpy))  # both share the memory through NumPy
     common = math.gcd(old, new)
     return make_view(self, rules.bitcast_view, dtype.numpy, (new // common, old // common))
 
