@@ -66,7 +66,7 @@ for _space in (special, linalg, fft):
     _sys.modules[_space.__name__] = _space
 linalg.LinAlgError = _LinAlgError
 
-from funtorch import nested, nn, sparse
+from funtorch import nested, nn, quantized, sparse
 
 _bind(
     {

@@ -53,9 +53,9 @@ class dtype:  # noqa: N801  (PyTorch's name)
 
 
 class quantized_dtype(dtype):  # noqa: N801
-    """A type of quantised tensors, which are not there: it names what observers look for.
+    """A type of quantised tensors (`quantized.py`), which NumPy and XLA know nothing of.
 
-    stored: the integers that such a tensor would hold. Asking for `numpy` raises TypeError.
+    stored: the integers that such a tensor holds. Asking for `numpy` raises TypeError.
     """
 
     __slots__ = ("stored",)
@@ -69,7 +69,7 @@ class quantized_dtype(dtype):  # noqa: N801
 
     def __getattr__(self, name: str) -> Any:
         if name == "numpy":
-            raise TypeError(f"there are no quantised tensors, so none of type {self!r}")
+            raise TypeError(f"tensors of type {self!r} come from quantize_per_tensor and its kin")
         raise AttributeError(name)
 
 

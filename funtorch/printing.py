@@ -252,6 +252,13 @@ def render_parts(
     return _with_notes(prefix + (",\n" + " " * indent).join(lines), notes, indent, broken)
 
 
+def render_noted(array: np.ndarray[Any, Any], notes: list[str]) -> str:
+    """The text of a tensor with these elements, and notes after them."""
+    prefix = "tensor("
+    body = elements_text(array, len(prefix)) if array.size else "[]"
+    return _with_notes(prefix + body, notes, len(prefix))
+
+
 def _with_notes(text: str, notes: list[str], indent: int, broken: bool = False) -> str:
     """Append the notes, each on a new line if it would not fit on this one.
 

@@ -142,7 +142,7 @@ def is_sparse_csr(self: Tensor) -> bool:
 
 @attribute
 def is_quantized(self: Tensor) -> bool:
-    """Never: quantised types are not there."""
+    """Integers that stand for the numbers of a grid? (`quantized.py` overrides this.)"""
     return False
 
 

@@ -99,12 +99,6 @@ def resize_as(self: Tensor, tensor: Tensor) -> Tensor:
 
 
 @method
-def dequantize(self: Tensor) -> Tensor:
-    """In floating point. There are no quantised tensors here, so it is a cast to float32 at most."""
-    return self if dtype_of(self).is_floating_point else self.float()
-
-
-@method
 def record_stream(self: Tensor, stream: Any) -> None:
     """Nothing to note: XLA frees memory when the programs that use it have run."""
 

@@ -20,7 +20,7 @@ from funtorch.tensor import Tensor, dtype_of, size_of
 _SMALL_SCALE = 6.1e-5  # below it, reciprocals lose too much
 
 
-def _spread(vector: Any, axis: int | None, rank: int) -> Array:
+def spread(vector: Any, axis: int | None, rank: int) -> Array:
     """A scale or zero point as float32 that broadcasts. [] or [1] or [C] -> [] or [1, C, 1...]"""
     made = jnp.asarray(vector, jnp.float32)
     return made.reshape(()) if axis is None else made.reshape([-1] + [1] * (rank - axis - 1))
@@ -79,7 +79,7 @@ def fake_quantize_per_tensor_affine(
     _check_type(self.dtype)
     if isinstance(zero_point, int) and not quant_min <= zero_point <= quant_max:
         raise RuntimeError("`zero_point` must be between `quant_min` and `quant_max`.")
-    scale, zero_point = _spread(scale, None, 0), _spread(zero_point, None, 0)
+    scale, zero_point = spread(scale, None, 0), spread(zero_point, None, 0)
     return _straight(self, scale, zero_point, quant_min, quant_max)
 
 
@@ -99,7 +99,7 @@ def fake_quantize_per_channel_affine(
     if zero_point.dtype not in (jnp.int32, jnp.float32, jnp.float16):
         raise RuntimeError(f"Zero-point must be Int32, Float or Half, found {zero_point.dtype}")
     exact = jnp.issubdtype(zero_point.dtype, jnp.integer)
-    scale, zero = (_spread(v, axis, self.ndim) for v in (scale, zero_point))
+    scale, zero = (spread(v, axis, self.ndim) for v in (scale, zero_point))
     if exact:
         return _straight(self, scale, zero, quant_min, quant_max)
     return _straight_around(self, scale, zero, quant_min, quant_max)
