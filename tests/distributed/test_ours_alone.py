@@ -1,4 +1,4 @@
-"""A process that is late, or dies, is an error that names rank and collective; nobody hangs."""
+"""A process that is late, or dies, is an error that names rank and collective; and SyncBatchNorm."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_errors_say_who_and_what(tmp_path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(here.parent.parent)}
     first, second = (
         subprocess.Popen(
-            [sys.executable, str(here / "failing.py"), str(rank), str(tmp_path)],
+            [sys.executable, str(here / "ours_alone.py"), str(rank), str(tmp_path)],
             env=environment,
             stdout=subprocess.PIPE,
             text=True,

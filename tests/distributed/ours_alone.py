@@ -1,4 +1,4 @@
-"""What two processes of ours meet when one is late or dies; started by `test_failures.py`."""
+"""What two processes do that has no oracle: failing, and SyncBatchNorm on CPUs."""
 
 from __future__ import annotations
 
