@@ -16,7 +16,8 @@ from funtorch.export.artifact import Artifact, read
 from funtorch.export.program import split_state
 from funtorch.export.runtime import Program, populate, present_state
 from funtorch.futures import Future
-from funtorch.jit import control, torchscript
+from funtorch.jit import torchscript
+from funtorch.jit.control import control
 from funtorch.jit.modules import Callables, ScriptFunction, ScriptModule, graph_of
 from funtorch.nn.module import Module
 from funtorch.tensor import Tensor
