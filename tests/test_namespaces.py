@@ -79,3 +79,15 @@ def test_prefixes_of_state_dicts() -> None:
         utils.consume_prefix_in_state_dict_if_present(state, "module.")
         made.append((list(state), list(state._metadata), utils._pair(3), utils._triple([1, 2])))
     assert made[0] == made[1]
+
+
+OF_QUANTISATION = "NonDynamicallyQuantizableLinear"
+
+
+def test_activations_can_be_looked_through() -> None:
+    def classes(lib) -> set[str]:
+        base = lib.nn.Module
+        held = vars(lib.nn.modules.activation).items()
+        return {n for n, c in held if isinstance(c, type) and issubclass(c, base) and c is not base} - {OF_QUANTISATION}
+
+    assert classes(funtorch) == classes(torch)

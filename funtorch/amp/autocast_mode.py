@@ -83,6 +83,9 @@ def is_autocast_available(device_type: str) -> bool:
     return device_type in _DEVICES
 
 
+_ELSEWHERE = ("mps", "xpu", "hpu", "mtia", "maia", "xla", "ipu", "meta")
+
+
 def _check_device(device_type: str) -> str:
     if not isinstance(device_type, str):
         raise ValueError(f"Expected `device_type` of type `str`, got: `{type(device_type)}`")
@@ -201,8 +204,8 @@ def custom_bwd(bwd: Callable[..., Any] | None = None, *, device_type: str) -> An
 
 
 def is_autocast_enabled(device_type: str = "cuda") -> bool:
-    """Is autocast on, in this thread?"""
-    return _state.enabled[_check_device(device_type)]
+    """Is autocast on, in this thread? Never for kinds of devices that are not here."""
+    return device_type not in _ELSEWHERE and _state.enabled[_check_device(device_type)]
 
 
 def is_autocast_cpu_enabled() -> bool:

@@ -72,6 +72,12 @@ class _File(ModuleType):
 for _name in _FILES:
     globals()[_name] = sys.modules[f"{__name__}.{_name}"] = _File(f"{__name__}.{_name}")
 
+_ACTIVATIONS = """Threshold ReLU RReLU Hardtanh ReLU6 Sigmoid Hardsigmoid Tanh SiLU Mish Hardswish ELU
+    CELU SELU GLU GELU Hardshrink LeakyReLU LogSigmoid Softplus Softshrink MultiheadAttention PReLU
+    Softsign Tanhshrink Softmin Softmax Softmax2d LogSoftmax""".split()  # noqa: SIM905
+for _name in _ACTIVATIONS:  # packages that choose one by its name look through `vars`
+    setattr(globals()["activation"], _name, vars(nn)[_name])
+
 globals()["module"]._EXTRA_STATE_KEY_SUFFIX = state.EXTRA
 
 __all__ = ["Module", "utils", *_FILES]
