@@ -164,8 +164,12 @@ def compile_program(
     donated: tuple[int, ...] = (),
     what: str = "program",
     reason: str = "new structure",
+    brief: bool = False,
 ) -> Executable:
-    """Compile a program for one device. `donated` are indices into its leaves."""
+    """Compile a program for one device. `donated` are indices into its leaves.
+
+    brief: it will not run often.
+    """
     check()
     pruned = prune(program)
     n_leaves = len(program.leaves)
@@ -182,7 +186,7 @@ def compile_program(
         ]
         packed = [jax.ShapeDtypeStruct(p.shape, p.dtype) for p in plan.pack(plan.values)]
         jitted = jax.jit(pure, donate_argnums=donated, keep_unused=True, out_shardings=sharding)
-        compiled = compile_lowered(jitted.lower(*structs, *packed), platform())
+        compiled = compile_lowered(jitted.lower(*structs, *packed), platform(), brief=brief)
     seconds = time.perf_counter() - start
     memory = compiled.memory_analysis()
     scratch = 0 if memory is None else int(memory.temp_size_in_bytes)

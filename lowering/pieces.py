@@ -191,7 +191,7 @@ def _start_compiling(pieces: Sequence[Piece], place: Place) -> dict[Entry, Futur
 def _compile(piece: Piece, entry: Entry, plan: ScalarPlan | None, place: Place) -> Executable:
     assert plan is not None
     program = decode(*piece.structure)
-    found = compile_program(program, plan, place, what="piece", reason=piece.reason)
+    found = compile_program(program, plan, place, what="piece", reason=piece.reason, brief=True)
     entry.executable = found
     return found
 

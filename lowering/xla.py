@@ -7,6 +7,10 @@ Measured with jaxlib 0.10.2 on two AVX-512 cores, milliseconds per training step
 - It hands reductions to YNNPACK too, which splits fused loops: GPT 54 against 32, BERT 45 against 30.
 - Matrix products are best left there: LSTM 23 against 30, GPT 42 against 53 (on a busy machine).
 
+What YNNPACK does needs no machine code to be made, so what will be run a few times only, the pieces of a new
+trace, has its reductions from there too: a 12-block GPT's first step 2.6 -> 2.0 s, ResNet-34's 9.2 -> 7.0 s.
+(It offers elementwise functions as well; JAX leaves those off.)
+
 What the user says of an option in XLA_FLAGS stands.
 """
 
@@ -17,14 +21,19 @@ from typing import Any
 
 import jax
 
-_OPTIONS: dict[str, dict[str, Any]] = {
-    "cpu": {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"},
-}
+_LIBRARY = "xla_cpu_experimental_ynn_fusion_type"
+_PRODUCTS, _REDUCTIONS = "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT", "LIBRARY_FUSION_TYPE_REDUCE"
+
+_OPTIONS: dict[str, dict[str, Any]] = {"cpu": {_LIBRARY: _PRODUCTS}}
+_BRIEF: dict[str, dict[str, Any]] = {"cpu": {_LIBRARY: f"{_PRODUCTS},{_REDUCTIONS}"}}
 
 
-def compile_lowered(lowered: Any, platform: str | None = None) -> Any:
-    """Compile a `jax.stages.Lowered` for the platform ('cpu', 'gpu'; None: JAX's default)."""
-    options = _OPTIONS.get(platform or jax.default_backend(), {})
+def compile_lowered(lowered: Any, platform: str | None = None, *, brief: bool = False) -> Any:
+    """Compile a `jax.stages.Lowered` for the platform ('cpu', 'gpu'; None: JAX's default).
+
+    brief: rather quickly than well.
+    """
+    options = (_BRIEF if brief else _OPTIONS).get(platform or jax.default_backend(), {})
     flags = os.environ.get("XLA_FLAGS", "")
     options = {name: value for name, value in options.items() if name not in flags}
     if not options:
@@ -36,4 +45,5 @@ def compile_lowered(lowered: Any, platform: str | None = None) -> Any:
             raise
         # Another jaxlib, which does not have the option: it costs speed, nothing else.
         _OPTIONS.clear()
+        _BRIEF.clear()
         return lowered.compile()
