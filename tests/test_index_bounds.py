@@ -73,3 +73,15 @@ def test_a_part_is_not_judged_by_the_whole():
     shared[0] = 7
     with pytest.raises(IndexError):
         funtorch.nn.functional.embedding(view, table)
+
+
+@pytest.mark.parametrize("truth", [True, False])
+def test_masks_without_dimensions(truth):
+    def found(lib):
+        x, mask = lib.arange(6.0).reshape(2, 3), lib.tensor(truth)
+        written = x.clone()
+        written[mask] = 7.0
+        picked = [x[mask], x[1, mask], x[..., mask], lib.tensor(3.0)[mask], written]
+        return [(tuple(t.shape), t.tolist()) for t in picked]
+
+    assert found(funtorch) == found(torch)

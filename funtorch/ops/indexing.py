@@ -98,9 +98,9 @@ def basic(self: Tensor, key: tuple[Any, ...]) -> tuple[Tensor, list[Any]]:
             out = make_view(out, rules.unsqueeze_view, dim)
             gathers.append(None)
             dim += 1
-        elif isinstance(k, bool | np.bool_):
+        elif isinstance(k, bool | np.bool_) or _is_one_truth(k):
             out = make_view(out, rules.unsqueeze_view, dim)
-            gathers.append(np.zeros(1 if k else 0, np.int64))
+            gathers.append(np.zeros(1 if bool(k) else 0, np.int64))
             dim += 1
         elif is_advanced(k):
             found, count = _gather_indices(k, size_of(out), dim)
@@ -125,6 +125,13 @@ def _integer(self: Tensor, dim: int, key: Any) -> Tensor:
             f"index {index} is out of bounds for dimension {dim} with size {shape[dim]}"
         )
     return select(self, dim, index)
+
+
+def _is_one_truth(key: Any) -> bool:
+    """Is it a mask without dimensions, which takes all or nothing?"""
+    if isinstance(key, Tensor):
+        return not size_of(key) and dtype_of(key) is dtypes.bool_
+    return isinstance(key, np.ndarray) and not key.shape and key.dtype == np.bool_
 
 
 def _gather_indices(key: Any, shape: tuple[int, ...], dim: int) -> tuple[list[Any], int]:
