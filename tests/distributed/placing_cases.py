@@ -80,6 +80,25 @@ def differentiated(t, d, rank):
     return [g.full_tensor() for g in (x.grad, w.grad, b.grad)], str(x.grad.placements), local.grad
 
 
+def parallel(t, d, rank):
+    _, mesh = spread(t)
+    tp = part(t, "tensor.parallel")
+    t.manual_seed(0)
+    net = t.nn.Sequential(t.nn.Linear(3, 4), t.nn.ReLU(), t.nn.Linear(4, 2))
+    plan = {"0": tp.ColwiseParallel(), "2": tp.RowwiseParallel()}
+    tp.parallelize_module(net, mesh, plan)
+    optimizer = t.optim.SGD(net.parameters(), 0.1, momentum=0.9)
+    found = []
+    for _ in range(2):
+        optimizer.zero_grad()
+        y = net(t.arange(6.0).reshape(2, 3))
+        y.square().sum().backward()
+        optimizer.step()
+        found.append(y + 0)
+    found += [shown(p) for p in net.parameters()]
+    return [*found, [p.grad.to_local() for p in net.parameters()]]
+
+
 def state(t, rank, filled):
     dt, mesh = spread(t)
     whole = t.arange(15.0).reshape(5, 3) if filled else t.zeros(5, 3)
@@ -133,4 +152,4 @@ def trained(t, d, rank):
     return found
 
 
-CASES = {f.__name__: f for f in (moved, computed, differentiated, saved, trained, calls)}
+CASES = {f.__name__: f for f in (moved, computed, differentiated, parallel, saved, trained, calls)}

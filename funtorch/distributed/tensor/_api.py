@@ -9,7 +9,7 @@ from typing import Any
 from funtorch.distributed import _functional_collectives as collectives
 from funtorch.distributed.device_mesh import DeviceMesh
 from funtorch.distributed.tensor._redistribute import Redistributed, held
-from funtorch.distributed.tensor._rules import on_parts
+from funtorch.distributed.tensor._rules import ELEMENTWISE_STEPS, on_parts
 from funtorch.distributed.tensor.placement_types import Partial, Placement, Replicate, Shard
 from funtorch.func.pure import tree
 from funtorch.overrides import DisableTorchFunctionSubclass
@@ -157,6 +157,9 @@ def _on_parts(func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     if given[0].device_mesh.size() == 1 or _writes(func):
         return None
     name = func.__name__
+    if name in ELEMENTWISE_STEPS:
+        local = _each((args, kwargs), DTensor, lambda x: x.to_local())
+        return func(*local[0], **local[1])
     if any(type(x) is Tensor and x.ndim for x in leaves):
         raise RuntimeError(
             f"{name} got mixed torch.Tensor and DTensor, need to convert all torch.Tensor to "

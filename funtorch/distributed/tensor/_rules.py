@@ -10,6 +10,7 @@ from funtorch.distributed.collectives import all_reduce
 from funtorch.distributed.device_mesh import DeviceMesh
 from funtorch.distributed.groups import ProcessGroup
 from funtorch.distributed.tensor.placement_types import Partial, Placement, Replicate, Shard
+from funtorch.nn.functional import linear
 from funtorch.tensor import Tensor
 
 Placements = tuple[Placement, ...]
@@ -22,7 +23,14 @@ contiguous cos detach div double eq erf exp expm1 float floor ge gelu gt half is
 leaky_relu log log1p logical_and logical_not logical_or lt maximum minimum mul ne neg pow reciprocal
 relu round rsqrt rsub sigmoid sign silu sin softplus sqrt square sub tan tanh to true_divide type where
 """
-POINTWISE = frozenset(_POINTWISE.split())
+POINTWISE = frozenset([*_POINTWISE.split(), "empty_like", "full_like", "ones_like", "zeros_like"])
+
+ELEMENTWISE_STEPS = frozenset(
+    ["_adadelta", "_adagrad", "_adam", "_adamax", "_asgd", "_nadam", "_radam", "_rmsprop", "_rprop"]
+    + ["_sgd"]
+)
+"""Optimisers' steps that treat every element alike: right for what each process holds."""
+
 _LINEAR = frozenset(["add", "sub", "neg", "clone", "detach", "contiguous"])
 
 
@@ -119,7 +127,9 @@ def _product(name: str, run: Run, parts: Sequence[Any], mesh: DeviceMesh, make: 
         result, own = a, [(a,), (b,), *[(Replicate(),) for _ in rest]]
     elif b.is_shard(column) and not a.is_shard():
         result, own = Shard(last), [(Replicate(),), (b,), *[(Shard(0),) for _ in rest]]
-    elif a.is_shard(last) and b.is_shard(row) and not rest:
+    elif a.is_shard(last) and b.is_shard(row):
+        if rest:
+            return linear(x, w).redistribute(placements=[Replicate()]) + rest[0]
         result, own = Partial(), [(a,), (b,)]
     else:
         return None
