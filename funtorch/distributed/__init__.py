@@ -1,5 +1,6 @@
 """torch.distributed: groups of processes that exchange tensors over sockets, in the role of gloo."""
 
+from funtorch.distributed import device_mesh
 from funtorch.distributed.collectives import (
     all_gather,
     all_gather_into_tensor,
@@ -18,6 +19,7 @@ from funtorch.distributed.collectives import (
     reduce_scatter_tensor,
     scatter,
 )
+from funtorch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from funtorch.distributed.errors import (
     DistBackendError,
     DistError,
@@ -85,6 +87,7 @@ from funtorch.distributed.work import (
 
 __all__ = [
     "Backend",
+    "DeviceMesh",
     "DistBackendError",
     "DistError",
     "DistNetworkError",
@@ -124,6 +127,7 @@ __all__ = [
     "get_rank",
     "get_world_size",
     "group",
+    "init_device_mesh",
     "init_process_group",
     "irecv",
     "is_available",
