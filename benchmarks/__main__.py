@@ -22,7 +22,8 @@ from benchmarks.models import FORWARD, STEPS, Benchmark
 from benchmarks.recording import microseconds_per_op
 from benchmarks.timing import medians
 
-PEERS = ("torch", "inductor", "jax")
+PEERS = ("torch", "inductor", "jax", "compiled")
+"""Beside funtorch as it is: PyTorch eager, its torch.compile, JAX by hand, funtorch's torch.compile."""
 
 
 def real_torch() -> Any:
@@ -38,10 +39,9 @@ def contender(benchmark: Benchmark, who: str) -> Callable[[], Any]:
     """The step of one contender."""
     if who == "jax":
         return benchmark.jax()
-    if who == "funtorch":
-        return benchmark.torch(funtorch, lambda model: model)
-    torch = real_torch()
-    return benchmark.torch(torch, torch.compile if who == "inductor" else lambda model: model)
+    lib = funtorch if who in ("funtorch", "compiled") else real_torch()
+    prepare = lib.compile if who in ("inductor", "compiled") else lambda model: model
+    return benchmark.torch(lib, prepare)
 
 
 def measure(benchmark: Benchmark, peers: list[str], rounds: int, steps: int) -> dict[str, float]:
