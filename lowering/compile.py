@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from funtorch.lowering.allocator import give_back
 from funtorch.lowering.aval import Place
 from funtorch.lowering.diskcache import switch_on
 from funtorch.lowering.forked import check
@@ -89,6 +90,7 @@ class Entry:
         if self.pending is not None and self.pending.done():
             done, self.pending = self.pending, None
             self.executable = done.result()
+            give_back()  # what compiling it, and running in pieces meanwhile, took
         if self.executable is not None and self.executable.plan.fits(scalars):
             return self.executable
         return None

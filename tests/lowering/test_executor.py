@@ -1,5 +1,6 @@
 """What is executed and compiled: counted, not timed."""
 
+import importlib
 import re
 import threading
 
@@ -99,6 +100,23 @@ def test_a_loop_over_a_cell_compiles_the_same_for_all_lengths():
             run(length)
         grown = stats.compilations - before
     assert grown <= 5, f"{grown} compilations for 25 new lengths"
+
+
+def test_memory_is_given_back_when_a_whole_program_takes_over(monkeypatch):
+    given_back = []
+    compiling = importlib.import_module("funtorch.lowering.compile")
+    monkeypatch.setattr(compiling, "give_back", lambda: given_back.append(True))
+    cell, x = Cell(), torch.ones(3, 4)
+
+    def run():
+        h = torch.zeros(3, 8)
+        for _ in range(7):
+            h = cell(x, h)
+        return h.sum().item()
+
+    for _ in range(5):
+        run()
+    assert given_back == [True]
 
 
 @pytest.mark.parametrize("numbers", [(True, False, True), (2, 3, 2), (0.5, 0.25, 4.0)])
